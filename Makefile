@@ -1,0 +1,35 @@
+# The two commands: `make demo` and `make test`. Both set everything up first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+LAKE ?= build/demo-lake
+
+.PHONY: demo test bench check format clean
+
+demo: $(VENV)/installed
+	$(BIN)/limelight demo --lake $(LAKE)
+
+test: $(VENV)/installed check
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed
+	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Reinstalled whenever what is asked for changes.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

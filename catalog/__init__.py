@@ -1,0 +1,1 @@
+"""What exists: clips, outcomes, artifacts, shards, releases, and questions to them."""

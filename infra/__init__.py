@@ -1,0 +1,1 @@
+"""Where it runs: settings, storage, weights and the engine. Nothing about faces."""

@@ -1,0 +1,1 @@
+"""The networks and classical models behind the stages, one file each."""

@@ -1,0 +1,1 @@
+"""From a release to batches (and, in time, to a trained model)."""
