@@ -1,0 +1,53 @@
+"""MediaPipe's face mesh: 468 landmarks in 3-D of the face in a region."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.models.litert import LiteNet
+from stages.models.roi import Roi, line_angle
+from stages.models.topology import MESH_POINTS
+
+_ROI_SCALE = 1.5
+_OUTER_EYE_CORNERS = (33, 263)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A face's landmarks.
+
+    Attributes:
+        points: (468, 3) float64, pixels; z in the same unit, smaller towards the camera,
+            0 at the centre of the head.
+        score: How surely the region held a face, 0..1.
+    """
+
+    points: np.ndarray
+    score: float
+
+    @property
+    def size(self) -> float:
+        """Longer side of the landmarks' upright box, pixels."""
+        return float(np.ptp(self.points[:, :2], axis=0).max())
+
+    def roi(self) -> Roi:
+        """Region in which to look for the same face in the next frame."""
+        left, right = self.points[list(_OUTER_EYE_CORNERS)]
+        return Roi.around(self.points, scale=_ROI_SCALE, angle=line_angle(left, right))
+
+
+class FaceMesh:
+    """The landmark net."""
+
+    weights = ("face_landmark",)
+
+    def __init__(self) -> None:
+        self._net = LiteNet(*self.weights)
+
+    def __call__(self, picture: np.ndarray, region: Roi) -> Mesh:
+        """Landmarks of the face in ``region`` of a picture (H, W, 3), uint8 RGB."""
+        outputs = self._net(region.crop(picture, self._net.size, low=0, high=1))
+        flag, points = sorted((each.reshape(-1) for each in outputs.values()), key=len)
+        points = points.astype(np.float64).reshape(MESH_POINTS, 3) / self._net.size
+        score = 1 / (1 + np.exp(-np.clip(float(flag[0]), -100, 100)))
+        return Mesh(region.project(points), float(score))

@@ -1,0 +1,28 @@
+"""MediaPipe's selfie segmentation: how much each pixel belongs to a person."""
+
+import numpy as np
+
+from stages.models.litert import LiteNet
+from stages.models.roi import Roi
+
+
+class SelfieSegmentation:
+    """The segmentation net. It looks at the whole picture, whatever its shape, at 256x256."""
+
+    weights = ("selfie_segmentation",)
+
+    def __init__(self) -> None:
+        self._net = LiteNet(*self.weights)
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """Alpha of the persons in a picture.
+
+        Args:
+            picture: (H, W, 3) uint8 RGB.
+
+        Returns:
+            (256, 256) float32 in 0..1, over the whole picture.
+        """
+        whole = Roi.whole(picture, square=False).crop(picture, self._net.size, low=0, high=1, pad=True)
+        (alpha,) = self._net(whole).values()
+        return alpha[:, :, 0]
