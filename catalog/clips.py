@@ -1,0 +1,131 @@
+"""Which clips there are: one row per clip and place where its bytes were seen."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from catalog.entries import Entry
+from catalog.tables import Table, clean, connect, view
+
+SCHEMA = pa.schema(
+    [
+        ("clip", pa.string()),
+        ("uri", pa.string()),
+        ("label", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("layout", pa.string()),
+        ("identity", pa.string()),
+        ("run", pa.string()),
+        ("added_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+def now() -> datetime:
+    """The present moment, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """A clip seen at one place. Two rows of one clip with different uris are duplicates.
+
+    Attributes:
+        clip: Content id, 32 hexadecimal digits.
+        uri: Where its bytes are, percent-encoded ASCII.
+        label: Readable name, relative to the source listed.
+        size: Bytes.
+        mtime_ns: When the bytes last changed, ns since 1970; 0 where unknown.
+        layout: Layout by which the name was read.
+        identity: Who is seen, as far as the name tells.
+        run: Build that took it up.
+        added_at: When.
+    """
+
+    clip: str
+    uri: str
+    label: str
+    size: int
+    mtime_ns: int
+    layout: str
+    identity: str
+    run: str = ""
+    added_at: datetime = field(default_factory=now)
+
+
+class ClipTable:
+    """The table ``clips/``.
+
+    Args:
+        path: The table's folder.
+        spill: Where a query may put what does not fit into memory.
+    """
+
+    def __init__(self, path: Path, *, spill: Path) -> None:
+        self.table = Table(path, SCHEMA, point="clips", statistics=("clip",))
+        self._spill = spill
+
+    def append(self, rows: Sequence[ClipRow]) -> None:
+        """Add rows in one transaction.
+
+        Raises:
+            LakeError: The disk is full or read-only.
+        """
+        columns = {
+            name: [
+                clean(value) if isinstance(value := getattr(row, name), str) else value
+                for row in rows
+            ]
+            for name in SCHEMA.names
+        }
+        self.table.append(pa.table(columns, schema=SCHEMA))
+
+    def known(self, entries: Iterable[Entry]) -> dict[str, str]:
+        """Which of ``entries`` need not be read again, because nothing about them changed.
+
+        Returns:
+            ``{uri: clip}`` of the entries that a row matches in uri, size and mtime. Entries
+            without an mtime are never known: their bytes may have changed unseen.
+        """
+        asked = [entry for entry in entries if entry.mtime_ns and not entry.error]
+        wanted = pa.table(
+            {
+                "uri": pa.array([entry.uri for entry in asked], pa.string()),
+                "size": pa.array([entry.size for entry in asked], pa.int64()),
+                "mtime_ns": pa.array([entry.mtime_ns for entry in asked], pa.int64()),
+            }
+        )
+        with connect(self._spill) as connection:
+            view(connection, "rows", self._paths(), SCHEMA)
+            connection.register("wanted", wanted)
+            # Rewritten within the clock's tick, a file may have had two contents: take the last.
+            found = connection.sql(
+                "select uri, arg_max(clip, (added_at, clip)) as clip "
+                "from rows semi join wanted using (uri, size, mtime_ns) group by uri"
+            ).to_arrow_table()
+        return dict(zip(found["uri"].to_pylist(), found["clip"].to_pylist(), strict=True))
+
+    def rows(self, clips: Sequence[str] | None = None) -> pa.Table:
+        """One row per (clip, uri), the latest seen, sorted by clip and uri.
+
+        Args:
+            clips: Only these clips; None for all.
+        """
+        with connect(self._spill) as connection:
+            view(connection, "rows", self._paths(), SCHEMA)
+            source = "rows"
+            if clips is not None:
+                connection.register("wanted", pa.table({"clip": pa.array(clips, pa.string())}))
+                source = "rows semi join wanted using (clip)"
+            return connection.sql(
+                f"select {', '.join(SCHEMA.names)} from {source} "
+                "qualify row_number() over (partition by clip, uri order by added_at desc, "
+                "mtime_ns desc, run desc, label, layout, identity) = 1 order by clip, uri"
+            ).to_arrow_table()
+
+    def _paths(self) -> list[Path]:
+        return [file.path for file in self.table.files()]
