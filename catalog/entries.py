@@ -92,9 +92,14 @@ def local_copy(uri: str, scratch: Path) -> Path:
 def remote_uri(url: str) -> str:
     """An fsspec URL as an ASCII URI. HTTP URLs are URIs already, and stay as they are."""
     if url.startswith(("http://", "https://")):
-        return quote(url, safe=":/?#[]@!$&'()*+,;=%~")
+        return ascii_uri(url)
     protocol, _, path = url.partition("://")
     return f"{protocol}://{quote(path, errors='surrogateescape')}"
+
+
+def ascii_uri(uri: str) -> str:
+    """``uri`` with whatever is not ASCII, or a space, percent-encoded; the rest as it is."""
+    return quote(uri, safe=":/?#[]@!$&'()*+,;=%~", errors="surrogateescape")
 
 
 def remote_url(uri: str) -> str:

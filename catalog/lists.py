@@ -4,12 +4,21 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalog.entries import Entry, local_path, local_uri, make_entry, read_entry, remote_uri
+from catalog.entries import (
+    Entry,
+    ascii_uri,
+    local_path,
+    local_uri,
+    make_entry,
+    read_entry,
+    remote_uri,
+)
 from infra.errors import SourceError, UsageError
 
 COLUMNS = ("uri", "path", "size", "mtime_ns", "identity")
@@ -91,8 +100,8 @@ def _place(row: dict[str, Any], source: str, number: int) -> tuple[str, str]:
             raise UsageError(
                 f"row {number} of {source}: {uri!r} is no URI", hint="use the column 'path'"
             )
-        name = local_path(uri).name if uri.startswith("file://") else PurePosixPath(uri).name
-        return uri, name
+        name = unquote(PurePosixPath(uri).name, errors="surrogateescape")
+        return ascii_uri(uri), name
     path = row.get("path")
     if not path:
         raise UsageError(f"row {number} of {source} has neither uri nor path")
