@@ -43,17 +43,21 @@ class Clip:
         self.scratch = scratch
         self.facts = facts if facts is not None else {}
         self._load = load
-        self._budget = budget
+        self.budget = budget
 
     @cached_property
     def source(self) -> SourceFrames:
-        """Upright frames with square pixels at the source's size (see `stages.frames`)."""
-        return SourceFrames(self.path, budget=self._budget)
+        """Upright frames with square pixels at the source's size (see `stages.frames`).
+
+        Decoded as the probe did: it says how, and how many frames there are.
+        """
+        facts = self.facts.get("probe")
+        return SourceFrames(self.path, budget=self.budget, facts=facts)
 
     @cached_property
     def portrait(self) -> PortraitFrames:
         """Frames of the normal form: the static square that the frame stage chose, resized."""
-        return PortraitFrames(self.source, self.facts["frame"], budget=self._budget)
+        return PortraitFrames(self.source, self.facts["frame"], budget=self.budget)
 
     def file(self, stage: str, name: str) -> Path:
         """Path of an artifact that ``stage`` made of this clip."""
