@@ -1,0 +1,205 @@
+"""The light on a face, from the face itself: robust least squares of skin on normals.
+
+Every skin triangle that is seen gives one equation a frame: its colour is `ALBEDO` times the
+spherical-harmonic shading of its normal. Only the product of albedo and light can be seen;
+we split it as LCVD's render does, with a grey of 180/255 for all skin, so that a render of
+the fit has the brightness of the skin in the picture. Pixel values are taken as they are
+coded, without undoing their gamma, again because LCVD's hints are in those terms.
+
+Light changes more slowly than a face moves. So the equations of neighbouring frames are
+pooled under a window that is symmetric in time (no lag), and the more normals a turning
+head shows, the better its light is known.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.models.rasteriser import rasterise
+from stages.models.shading import ALBEDO, camera_frame, vertex_normals
+from stages.models.spherical_harmonics import basis
+from stages.models.topology import IMAGE_LEFT_EYE_CONTOUR, IMAGE_RIGHT_EYE_CONTOUR
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+"""Weights of red, green and blue in luminance (BT.709)."""
+
+_LIDS = 32  # the lids and the ring around them, where lashes and their shadows are
+# fmt: off
+_BROWS = (
+    46, 53, 52, 65, 55, 70, 63, 105, 66, 107, 276, 283, 282, 295, 285, 300, 293, 334, 296, 336,
+)
+_LIPS = (
+    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
+    78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+)
+# fmt: on
+NOT_SKIN = (*IMAGE_LEFT_EYE_CONTOUR[:_LIDS], *IMAGE_RIGHT_EYE_CONTOUR[:_LIDS], *_BROWS, *_LIPS)
+"""Landmarks of eyes, brows and lips."""
+
+_SHRINK = 4  # a sample is the mean over about 4 x 4 pixels: pores and noise are no light
+_DARK, _BRIGHT = 0.03, 0.97  # beyond these a colour is crushed or clipped
+_GRAZING = 0.2  # least z of a normal at which a triangle is believed
+_HIDDEN_BY = 0.02  # share of the picture by which something nearer hides what is behind
+
+_HUBER = 1.345  # 95% as good as least squares where all errors are normal (Huber 1964)
+_NORMAL_MAD = 1.4826  # standard deviation of a normal variable over its median |x|
+_QUANTUM = 1 / 255
+_ROUNDS = 8
+_CLIP_SHARE = 0.02  # weight of the whole clip's equations beside a frame's own
+_PRIOR = np.diag([1e-3, *[0.1] * 3, *[1.0] * 5])  # light is even, rather than of second order
+
+
+def skin_triangles(faces: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The triangles (n, 3) of the face mesh that touch no eye, brow or lip."""
+    return faces[~np.isin(faces, NOT_SKIN).any(axis=1)]
+
+
+@dataclass(frozen=True)
+class SkinSamples:
+    """What the skin of a clip looks like, triangle by triangle.
+
+    Attributes:
+        normals: float32 (T, S, 3), camera frame.
+        colours: float32 (T, S, 3), RGB, 1 is white.
+        weights: float32 (T, S), pixels that the triangle covers; 0 where it was not seen.
+    """
+
+    normals: NDArray[np.float32]
+    colours: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+    def only(self, frames: NDArray[np.bool_]) -> "SkinSamples":
+        """The same with nothing seen in the other frames."""
+        return replace(self, weights=self.weights * frames[:, None])
+
+
+def sample_skin(
+    frames: Iterable[NDArray[np.uint8]],
+    vertices: NDArray[Any],
+    faces: NDArray[np.int32],
+    skin: NDArray[np.int32],
+) -> SkinSamples:
+    """Read the colours of the skin in every frame.
+
+    Args:
+        frames: T pictures, uint8 (H, W, 3); drawn one at a time.
+        vertices: (T, V, 3): x right and y down in their pixels (pixel ``i`` covers ``i`` to
+            ``i + 1``), z in the same unit, smaller is nearer.
+        faces: The whole mesh, (F, 3): what is no skin can hide skin.
+        skin: The triangles to sample, (S, 3).
+    """
+    corners = vertices[:, skin]
+    normals = vertex_normals(camera_frame(vertices), faces)[:, skin].mean(axis=2)
+    # Counter-clockwise is outward, and is negative where y points down.
+    areas = -0.5 * np.linalg.det(corners[:, :, 1:, :2] - corners[:, :, :1, :2])
+    facing = (normals[..., 2] > _GRAZING) & (areas > 0)
+    weights = np.where(facing, areas, 0).astype(np.float32)
+    colours = np.empty(normals.shape, np.float32)
+    centres = corners.mean(axis=2)
+    for t, frame in enumerate(frames):
+        colours[t], seen = _look(frame, vertices[t], faces, centres[t])
+        weights[t] *= seen
+    return SkinSamples(normals, colours, weights)
+
+
+def _look(
+    frame: NDArray[np.uint8], mesh: NDArray[Any], faces: NDArray[np.int32], points: NDArray[Any]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Colours (S, 3) of a frame at points of the mesh, and which of them are to be believed."""
+    height, width = (side // _SHRINK for side in frame.shape[:2])
+    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    x, y, z = np.split((points / _SHRINK).astype(np.float32), 3, axis=1)
+    # The maps are columns: OpenCV 5 reads a flat map wrongly.
+    colours = cv2.remap(
+        small.astype(np.float32) * np.float32(_QUANTUM), x - 0.5, y - 0.5, cv2.INTER_LINEAR
+    )
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    depth = rasterise(mesh / _SHRINK, faces, (height, width)).depth
+    row, column = (y.clip(0, height - 1).astype(int), x.clip(0, width - 1).astype(int))
+    seen = inside & (z <= depth[row, column] + _HIDDEN_BY * width)
+    exposed = ((colours > _DARK) & (colours < _BRIGHT)).all(axis=2)
+    return colours[:, 0], (seen & exposed)[:, 0]
+
+
+@dataclass(frozen=True)
+class LightFit:
+    """The light of a clip.
+
+    Attributes:
+        light: float32 (T, 9, 3): coefficients by RGB, for surfaces of albedo `ALBEDO`.
+        residual: float32 (T,): median difference in luminance (1 is white) between the skin
+            seen and its render; NaN where no skin was seen.
+    """
+
+    light: NDArray[np.float32]
+    residual: NDArray[np.float32]
+
+
+def fit_light(samples: SkinSamples, *, window: float, ridge: float) -> LightFit:
+    """Fit nine coefficients a colour to every frame of a clip, all frames at once.
+
+    Iteratively re-weighted least squares. Huber's weights are those of the luminance, so that
+    the fit commutes with any change of colours.
+
+    Args:
+        samples: The skin.
+        window: Standard deviation, in frames, of the Gaussian window under which equations
+            are pooled; 0 fits every frame by itself.
+        ridge: Strength of the prior for even light, relative to a clip's equations, above 0.
+            It bears a tenth as much on the first order as on the second.
+    """
+    design = basis(samples.normals)
+    target = samples.colours / np.float32(ALBEDO)
+    luminance = target @ LUMINANCE.astype(np.float32)
+    seen = samples.weights > 0
+    share = samples.weights / np.maximum(samples.weights.sum(axis=1, keepdims=True), 1)
+    trust = np.ones_like(share)
+    for _ in range(_ROUNDS):
+        weighted = np.swapaxes(design * (share * trust)[..., None], 1, 2)
+        # One array of normal equations, matrix beside right-hand sides: (T, 9, 9 + 3).
+        equations = np.concatenate([weighted @ design, weighted @ target], axis=2)
+        equations = equations.astype(np.float64)
+        pooled = _pool(equations, window) + _CLIP_SHARE * equations.mean(axis=0)
+        light = np.linalg.solve(pooled[..., :9] + ridge * _PRIOR, pooled[..., 9:])
+        shading = np.einsum("tsk,tk->ts", design, (light @ LUMINANCE).astype(np.float32))
+        miss = np.abs(shading - luminance)
+        scale = _NORMAL_MAD * float(np.median(miss[seen])) if seen.any() else 0.0
+        limit = np.float32(_HUBER * max(scale, _QUANTUM))
+        trust = limit / np.maximum(miss, limit)
+    residual = [np.median(m[s]) if s.any() else np.nan for m, s in zip(miss, seen, strict=True)]
+    return LightFit(light.astype(np.float32), np.array(residual, np.float32) * np.float32(ALBEDO))
+
+
+def _pool(equations: NDArray[np.float64], window: float) -> NDArray[np.float64]:
+    """Mean over time under a Gaussian of standard deviation ``window`` frames."""
+    frames = len(equations)
+    total = equations.copy()
+    weight = np.ones((frames, 1, 1))
+    for lag in range(1, min(int(np.ceil(3 * window)), frames - 1) + 1):
+        gauss = np.exp(-0.5 * (lag / window) ** 2)
+        total[lag:] += gauss * equations[:-lag]
+        total[:-lag] += gauss * equations[lag:]
+        weight[lag:] += gauss
+        weight[:-lag] += gauss
+    return total / weight
+
+
+def grey_light(light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The luminance of coefficients (..., 9, 3), in all three colours."""
+    return np.repeat((light @ LUMINANCE)[..., None], 3, axis=-1).astype(np.float32)
+
+
+def white_balance(light: NDArray[np.float32], samples: SkinSamples) -> NDArray[np.float32]:
+    """Take the clip's mean skin colour out of coefficients (..., 9, 3).
+
+    What colour remains is light that differs from place to place or from time to time.
+    """
+    mean = np.einsum("tsc,ts->c", samples.colours, samples.weights, dtype=np.float64)
+    luminance = float(mean @ LUMINANCE)
+    if luminance == 0:
+        return light
+    return (light * (luminance / np.maximum(mean, _QUANTUM * luminance))).astype(np.float32)

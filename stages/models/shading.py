@@ -1,0 +1,183 @@
+"""LCVD's shape render: a grey surface under spherical-harmonic light, on black ground.
+
+Two frames meet here, both right-handed. *Camera*: x right, y up, z towards the viewer;
+normals for shading live there. *Image*: turned by 180 degrees about x, so that y points down
+and smaller z is nearer; x and y are normalised, -1 and 1 at the picture's edges.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from stages.models.rasteriser import NOTHING, ndc_to_pixels, rasterise
+from stages.models.spherical_harmonics import shade
+
+ALBEDO = 180 / 255
+"""Grey of the rendered surface, in all colours (LCVD)."""
+
+FACING_LIMIT = 0.15
+"""A pixel is drawn where the image-frame normal's z is below this (DECA's shape render)."""
+
+_SHORTEST = 1e-6
+"""Summed cross products shorter than this are divided by it rather than by their length."""
+
+
+def vertex_normals(vertices: NDArray[Any], faces: NDArray[Any]) -> NDArray[np.float32]:
+    """Normals of a mesh's vertices: area-weighted means of the faces around, length 1.
+
+    Args:
+        vertices: (..., V, 3), right-handed; leading axes are frames.
+        faces: (F, 3), counter-clockwise seen from outside.
+
+    Returns:
+        float32 (..., V, 3); 0 for a vertex of no face.
+    """
+    frames = np.ascontiguousarray(vertices.reshape(-1, *vertices.shape[-2:]), np.float64)
+    normals = _vertex_normals(frames, np.ascontiguousarray(faces, np.int32))
+    return normals.reshape(vertices.shape)
+
+
+@njit(cache=True, nogil=True)
+def _vertex_normals(frames: Any, faces: Any) -> Any:
+    sums = np.zeros(frames.shape, np.float64)
+    normals = np.empty(frames.shape, np.float32)
+    for t in range(len(frames)):
+        vertices = frames[t]
+        for index in range(len(faces)):
+            a, b, c = faces[index]
+            ux, uy, uz = vertices[b] - vertices[a]
+            vx, vy, vz = vertices[c] - vertices[a]
+            for corner in (a, b, c):
+                sums[t, corner, 0] += uy * vz - uz * vy
+                sums[t, corner, 1] += uz * vx - ux * vz
+                sums[t, corner, 2] += ux * vy - uy * vx
+        for v in range(len(vertices)):
+            x, y, z = sums[t, v]
+            length = max(np.sqrt(x * x + y * y + z * z), _SHORTEST)
+            normals[t, v, 0], normals[t, v, 1], normals[t, v, 2] = (
+                x / length,
+                y / length,
+                z / length,
+            )
+    return normals
+
+
+def camera_frame(vertices: NDArray[Any]) -> NDArray[Any]:
+    """Turn vertices (..., 3) from the image frame to the camera frame, or back."""
+    return vertices * np.array([1, -1, -1], vertices.dtype)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The visible part of a mesh.
+
+    Attributes:
+        size: (height, width) of the picture.
+        pixels: int64 (P,): flat indices of the pixels that show it.
+        normals: float32 (P, 3): camera-frame normals there, interpolated, not re-normalised.
+    """
+
+    size: tuple[int, int]
+    pixels: NDArray[np.int64]
+    normals: NDArray[np.float32]
+
+
+def visible_surface(
+    normals: NDArray[Any], vertices: NDArray[Any], faces: NDArray[Any], size: tuple[int, int]
+) -> Surface:
+    """Rasterise a mesh and interpolate its normals where it faces the viewer.
+
+    Args:
+        normals: (V, 3) vertex normals in the camera frame, by which it will be shaded.
+        vertices: (V, 3) in the image frame. Which side faces the viewer is told by normals
+            of these very numbers, so give z in the unit of x and y.
+        faces: (F, 3), counter-clockwise seen from outside.
+        size: (height, width) in pixels.
+    """
+    fragments = rasterise(ndc_to_pixels(vertices, size), faces, size)
+    facing = vertex_normals(vertices, faces)[:, 2]
+    pixels, interpolated = _interpolate(
+        fragments.face.ravel(),
+        fragments.barycentrics.reshape(-1, 3),
+        np.ascontiguousarray(faces, np.int32),
+        np.ascontiguousarray(normals, np.float32),
+        np.ascontiguousarray(facing),
+    )
+    return Surface(size, pixels, interpolated)
+
+
+@njit(cache=True, nogil=True)
+def _interpolate(face: Any, barycentrics: Any, faces: Any, normals: Any, facing: Any) -> Any:
+    pixels = np.empty(len(face), np.int64)
+    values = np.empty((len(face), 3), np.float32)
+    count = 0
+    for pixel in range(len(face)):
+        if face[pixel] == NOTHING:
+            continue
+        a, b, c = faces[face[pixel]]
+        wa, wb, wc = barycentrics[pixel]
+        if wa * facing[a] + wb * facing[b] + wc * facing[c] < FACING_LIMIT:
+            pixels[count] = pixel
+            for axis in range(3):
+                values[count, axis] = (
+                    wa * normals[a, axis] + wb * normals[b, axis] + wc * normals[c, axis]
+                )
+            count += 1
+    return pixels[:count].copy(), values[:count].copy()
+
+
+_DIRECTIONS = np.array([(-1, 1, 1), (1, 1, 1), (-1, -1, 1), (1, -1, 1), (0, 0, 1)], np.float32)
+_INTENSITY = 1.7
+
+
+def default_shading(normals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shading where no light is known: the mean of DECA's five white directional lights.
+
+    Args:
+        normals: float32 (P, 3), camera frame.
+
+    Returns:
+        float32 (P, 3), the same in all colours.
+    """
+    directions = _DIRECTIONS / np.linalg.norm(_DIRECTIONS, axis=1, keepdims=True)
+    cosines = np.einsum("pa,da->pd", normals, directions).clip(0, 1)
+    return np.repeat(_INTENSITY * cosines.mean(axis=1, keepdims=True), 3, axis=1)
+
+
+def shape_colours(
+    surface: Surface, light: NDArray[Any] | None, albedo: float = ALBEDO
+) -> NDArray[np.float32]:
+    """Albedo times shading at each pixel of a surface.
+
+    Args:
+        surface: What is visible.
+        light: Coefficients (9, 3); None for `default_shading`.
+        albedo: Grey of the surface.
+
+    Returns:
+        float32 (P, 3): 1 is white; brighter is possible, and so is below 0.
+    """
+    shading = default_shading(surface.normals) if light is None else shade(light, surface.normals)
+    return np.float32(albedo) * shading
+
+
+def to_bytes(colours: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Clamp colours to 0..1 and round them to 0..255 (no gamma: LCVD has none)."""
+    return np.rint(colours.clip(0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def paint(surface: Surface, colours: NDArray[Any]) -> NDArray[Any]:
+    """Put a surface's colours (P, 3) into a picture (H, W, 3) of the same dtype, else black."""
+    picture = np.zeros((*surface.size, 3), colours.dtype)
+    picture.reshape(-1, 3)[surface.pixels] = colours
+    return picture
+
+
+def render_shape(
+    surface: Surface, light: NDArray[Any] | None, albedo: float = ALBEDO
+) -> NDArray[np.uint8]:
+    """LCVD's shading picture, uint8 (H, W, 3): see `shape_colours`."""
+    return paint(surface, to_bytes(shape_colours(surface, light, albedo)))

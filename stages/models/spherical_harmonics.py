@@ -1,0 +1,87 @@
+"""Light as nine spherical-harmonic coefficients a colour, in DECA's basis, order and constants.
+
+A surface of normal ``n`` and albedo 1 under the light ``L`` has the brightness
+``sum_k L[k] * CONSTANTS[k] * polynomial_k(n)``. The constants are those of the real
+spherical harmonics times the coefficients of the clamped cosine (Ramamoorthi and Hanrahan
+2001, "An efficient representation for irradiance environment maps") as DECA has them: order
+zero without its factor of pi.
+
+Frame: right-handed, x to the picture's right, y up, z towards the viewer.
+"""
+
+from math import pi, sqrt
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.extending import register_jitable
+from numpy.typing import NDArray
+
+COEFFICIENTS = 9
+"""Number of coefficients a colour: one constant, three linear, five quadratic."""
+
+_LINEAR = (2 * pi / 3) * sqrt(3 / (4 * pi))
+_QUADRATIC = (pi / 4) * 3 * sqrt(5 / (12 * pi))
+_ZONAL = (pi / 4) * 0.5 * sqrt(5 / (4 * pi))
+
+CONSTANTS: NDArray[np.float64] = np.array(
+    [1 / sqrt(4 * pi), *[_LINEAR] * 3, *[_QUADRATIC] * 3, _QUADRATIC / 2, _ZONAL]
+)
+"""Factor of each polynomial, float64 (9,)."""
+
+
+@register_jitable
+def polynomials(x: Any, y: Any, z: Any) -> tuple[Any, ...]:
+    """The nine polynomials of a normal, for numbers (in compiled code) or for arrays alike."""
+    one = 0 * x + 1
+    return one, x, y, z, x * y, x * z, y * z, x * x - y * y, 3 * z * z - 1
+
+
+def basis(normals: NDArray[Any]) -> NDArray[Any]:
+    """Basis values of normals, constants included.
+
+    Args:
+        normals: Floats (..., 3), not necessarily of length 1: interpolated normals are
+            shaded as they are, as DECA does.
+
+    Returns:
+        (..., 9), of the normals' dtype.
+    """
+    x, y, z = np.moveaxis(normals, -1, 0)
+    return np.stack(polynomials(x, y, z), axis=-1) * CONSTANTS.astype(normals.dtype)
+
+
+def shade(light: NDArray[Any], normals: NDArray[Any]) -> NDArray[np.float32]:
+    """Shading (brightness at albedo 1) of normals under one light.
+
+    Compiled rather than a matrix product: the sums' order, and so every bit of a render,
+    must not depend on how many threads a BLAS happens to use.
+
+    Args:
+        light: Coefficients (9, 3): coefficient by colour.
+        normals: Floats (..., 3).
+
+    Returns:
+        float32 (..., 3): red, green, blue; unclamped.
+    """
+    if light.shape != (COEFFICIENTS, 3):
+        raise ValueError(
+            f"light must have shape (9, 3): nine coefficients by RGB; not {light.shape}"
+        )
+    flat = np.ascontiguousarray(normals.reshape(-1, 3), dtype=np.float32)
+    weights = light.astype(np.float64) * CONSTANTS[:, None]
+    return _shade(weights, flat).reshape(normals.shape)
+
+
+@njit(cache=True, nogil=True)
+def _shade(weights: Any, normals: Any) -> Any:
+    shading = np.empty(normals.shape, np.float32)
+    for i in range(len(normals)):
+        x, y, z = np.float64(normals[i, 0]), np.float64(normals[i, 1]), np.float64(normals[i, 2])
+        terms = polynomials(x, y, z)
+        for colour in range(3):
+            total = 0.0
+            for k in range(9):
+                total += weights[k, colour] * terms[k]
+            shading[i, colour] = total
+    return shading
