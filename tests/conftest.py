@@ -1,8 +1,18 @@
 """What several tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from flows.server import (
+    Server,
+    client_environment,
+    ensure_server,
+    server_status,
+    start_server,
+    stop_server,
+)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -13,3 +23,32 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs {SHARED}, which is absent here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real Prefect server, of a lake whose name is no URL; started twice, to stand once."""
+    lake = tmp_path_factory.mktemp("prefect") / "a lake?#%41"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        start_server(lake)
+        start_server(lake)
+        ensure_server(lake)
+    server = server_status(lake)
+    assert server is not None
+    yield server
+    stop_server(lake)
+
+
+@pytest.fixture
+def prefect_api(prefect_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of the real server's API, which this process and its children then use."""
+    from prefect.context import SettingsContext, get_settings_context
+    from prefect.settings import Settings
+
+    lake, api_url = prefect_server.home.parent, prefect_server.api_url
+    for name, value in client_environment(lake, api_url).items():
+        monkeypatch.setenv(name, value)
+    # Prefect may have read its settings from the environment long ago.
+    with SettingsContext(profile=get_settings_context().profile, settings=Settings()):
+        yield api_url
