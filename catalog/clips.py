@@ -21,8 +21,17 @@ SCHEMA = pa.schema(
         ("identity", pa.string()),
         ("run", pa.string()),
         ("added_at", pa.timestamp("us", tz="UTC")),
+        ("frames", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("fps", pa.float64()),
+        ("duration", pa.float64()),
+        ("codec", pa.string()),
     ]
 )
+
+# Rows that are equal in all of this are equal in all that matters.
+_LAST_FIRST = "added_at desc, clip, mtime_ns desc, run desc, label, layout, identity"
 
 
 def now() -> datetime:
@@ -44,6 +53,12 @@ class ClipRow:
         identity: Who is seen, as far as the name tells.
         run: Build that took it up.
         added_at: When.
+        frames: By the container's headers, which may lie (as all that follows); 0 = unknown.
+        width: Pixels; 0 = unknown.
+        height: Pixels; 0 = unknown.
+        fps: Frames a second; 0 = unknown.
+        duration: Seconds; 0 = unknown.
+        codec: Name of the video codec.
     """
 
     clip: str
@@ -55,6 +70,12 @@ class ClipRow:
     identity: str
     run: str = ""
     added_at: datetime = field(default_factory=now)
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    duration: float = 0.0
+    codec: str = ""
 
 
 class ClipTable:
@@ -84,11 +105,11 @@ class ClipTable:
         }
         self.table.append(pa.table(columns, schema=SCHEMA))
 
-    def known(self, entries: Iterable[Entry]) -> dict[str, str]:
+    def known(self, entries: Iterable[Entry]) -> dict[str, ClipRow]:
         """Which of ``entries`` need not be read again, because nothing about them changed.
 
         Returns:
-            ``{uri: clip}`` of the entries that a row matches in uri, size and mtime. Entries
+            ``{uri: row}`` of the entries that a row matches in uri, size and mtime. Entries
             without an mtime are never known: their bytes may have changed unseen.
         """
         asked = [entry for entry in entries if entry.mtime_ns and not entry.error]
@@ -102,12 +123,24 @@ class ClipTable:
         with connect(self._spill) as connection:
             view(connection, "rows", self._paths(), SCHEMA)
             connection.register("wanted", wanted)
-            # Rewritten within the clock's tick, a file may have had two contents: take the last.
             found = connection.sql(
-                "select uri, arg_max(clip, (added_at, clip)) as clip "
-                "from rows semi join wanted using (uri, size, mtime_ns) group by uri"
+                f"select {', '.join(SCHEMA.names)} from rows "
+                "semi join wanted using (uri, size, mtime_ns) "
+                f"qualify row_number() over (partition by uri order by {_LAST_FIRST}) = 1"
             ).to_arrow_table()
-        return dict(zip(found["uri"].to_pylist(), found["clip"].to_pylist(), strict=True))
+        known = {}
+        for batch in found.to_batches(max_chunksize=65536):
+            columns = [batch[name].to_pylist() for name in SCHEMA.names]
+            known.update((row[1], ClipRow(*row)) for row in zip(*columns, strict=True))
+        return known
+
+    def known_ids(self, clips: Sequence[str]) -> set[str]:
+        """Which of these clip ids have a row."""
+        with connect(self._spill) as connection:
+            view(connection, "rows", self._paths(), SCHEMA)
+            connection.register("wanted", pa.table({"clip": pa.array(clips, pa.string())}))
+            found = connection.sql("select clip from wanted semi join rows using (clip)")
+            return {clip for (clip,) in found.fetchall()}
 
     def rows(self, clips: Sequence[str] | None = None) -> pa.Table:
         """One row per (clip, uri), the latest seen, sorted by clip and uri.
@@ -123,8 +156,8 @@ class ClipTable:
                 source = "rows semi join wanted using (clip)"
             return connection.sql(
                 f"select {', '.join(SCHEMA.names)} from {source} "
-                "qualify row_number() over (partition by clip, uri order by added_at desc, "
-                "mtime_ns desc, run desc, label, layout, identity) = 1 order by clip, uri"
+                f"qualify row_number() over (partition by clip, uri order by {_LAST_FIRST}) = 1 "
+                "order by clip, uri"
             ).to_arrow_table()
 
     def _paths(self) -> list[Path]:

@@ -1,6 +1,7 @@
 """The lake: one folder that holds everything Limelight knows and made."""
 
 import json
+import shutil
 from pathlib import Path
 
 from catalog.artifacts import ArtifactStore
@@ -80,6 +81,10 @@ class Lake:
         by a rename; `catalog.sweep` removes what a dead run leaves there.
         """
         return self.root / "tmp" / run
+
+    def discard_scratch(self, run: str) -> None:
+        """Remove a run's temporary files, if there are any."""
+        shutil.rmtree(self.scratch(run), ignore_errors=True)
 
     def _create(self) -> None:
         if "%" in str(self.root):

@@ -32,7 +32,7 @@ def split_of(identity: str, *, seed: int, val: float, test: float) -> Split:
 def assign_splits(
     seen: Iterable[tuple[str, str]], *, seed: int, val: float, test: float
 ) -> dict[str, Split]:
-    """The split of every identity; those that share a clip are one group, and go together.
+    """The split of every clip; identities that share a clip are one group, and go together.
 
     A clip that lies in the source under two names may have two identities. Were they divided,
     the same bytes would be trained on and tested on.
@@ -44,7 +44,7 @@ def assign_splits(
         test: Share wanted in test, 0..1.
 
     Returns:
-        ``{identity: split}``: a pure function of the pairs as a set.
+        ``{clip: split}``: a pure function of the pairs as a set.
     """
     parent: dict[str, str] = {}
 
@@ -60,4 +60,5 @@ def assign_splits(
         one, other = least(first.setdefault(clip, identity)), least(identity)
         # The lesser name becomes the root: the group's name does not depend on the order.
         parent[max(one, other)] = min(one, other)
-    return {who: split_of(least(who), seed=seed, val=val, test=test) for who in parent}
+    divided = {who: split_of(least(who), seed=seed, val=val, test=test) for who in parent}
+    return {clip: divided[identity] for clip, identity in first.items()}

@@ -64,13 +64,33 @@ def test_known_matches_uri_size_and_mtime(lake: Lake):
         Entry("file:///b", "b", 4, 9),
         Entry("file:///c", "c", 3, 9),
     ]
-    assert lake.clips.known(entries) == {"file:///a": "a" * 32}
+    known = lake.clips.known(entries)
+    assert {uri: row.clip for uri, row in known.items()} == {"file:///a": "a" * 32}
     assert lake.clips.known([Entry("file:///a", "a", 3, 8)]) == {}
 
 
 def test_an_entry_without_mtime_is_never_known(lake: Lake):
     lake.clips.append([row("a", "http://a", mtime_ns=0)])
     assert lake.clips.known([Entry("http://a", "a", 3, 0)]) == {}
+
+
+def test_a_known_row_comes_back_as_it_was_written(lake: Lake):
+    written = row("a", "file:///a", frames=100, width=512, fps=25.0, codec="h264")
+    lake.clips.append([written])
+    assert lake.clips.known([Entry("file:///a", "a", 3, 9)]) == {"file:///a": written}
+
+
+def test_known_ids_are_those_that_have_a_row(lake: Lake):
+    lake.clips.append([row("a", "file:///a")])
+    assert lake.clips.known_ids(["a", "b"]) == {"a"}
+
+
+def test_scratch_files_of_a_run_can_be_discarded(lake: Lake):
+    lake.scratch("run").mkdir(parents=True)
+    (lake.scratch("run") / "file").touch()
+    lake.discard_scratch("run")
+    lake.discard_scratch("run")
+    assert not lake.scratch("run").exists()
 
 
 def test_rows_hold_one_line_per_clip_and_place(lake: Lake):

@@ -13,9 +13,9 @@ SHARES = st.tuples(st.floats(0, 0.5), st.floats(0, 0.5))
 @given(PAIRS, st.integers(), SHARES)
 def test_no_clip_and_no_identity_is_in_two_splits(pairs, seed, shares):
     splits = assign_splits(pairs, seed=seed, val=shares[0], test=shares[1])
-    assert set(splits) == {identity for _, identity in pairs}
-    for clip in {clip for clip, _ in pairs}:
-        assert len({splits[identity] for c, identity in pairs if c == clip}) == 1
+    assert set(splits) == {clip for clip, _ in pairs}
+    for who in {identity for _, identity in pairs}:
+        assert len({splits[clip] for clip, identity in pairs if identity == who}) == 1
 
 
 @given(PAIRS, st.randoms())
