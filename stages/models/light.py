@@ -100,8 +100,8 @@ def sample_skin(
     weights = np.where(facing, areas, 0).astype(np.float32)
     colours = np.empty(normals.shape, np.float32)
     centres = corners.mean(axis=2)
-    for t, frame in enumerate(frames):
-        colours[t], seen = _look(frame, vertices[t], faces, centres[t])
+    for t, (frame, mesh) in enumerate(zip(frames, vertices, strict=True)):
+        colours[t], seen = _look(frame, mesh, faces, centres[t])
         weights[t] *= seen
     return SkinSamples(normals, colours, weights)
 
@@ -114,9 +114,8 @@ def _look(
     small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
     x, y, z = np.split((points / _SHRINK).astype(np.float32), 3, axis=1)
     # The maps are columns: OpenCV 5 reads a flat map wrongly.
-    colours = cv2.remap(
-        small.astype(np.float32) * np.float32(_QUANTUM), x - 0.5, y - 0.5, cv2.INTER_LINEAR
-    )
+    scaled = small.astype(np.float32) * np.float32(_QUANTUM)
+    colours = np.asarray(cv2.remap(scaled, x - 0.5, y - 0.5, cv2.INTER_LINEAR), np.float32)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     depth = rasterise(mesh / _SHRINK, faces, (height, width)).depth
     row, column = (y.clip(0, height - 1).astype(int), x.clip(0, width - 1).astype(int))
@@ -131,11 +130,14 @@ class LightFit:
 
     Attributes:
         light: float32 (T, 9, 3): coefficients by RGB, for surfaces of albedo `ALBEDO`.
-        residual: float32 (T,): median difference in luminance (1 is white) between the skin
-            seen and its render; NaN where no skin was seen.
+        brightness: float32 (T,): mean luminance (1 is white) of the render where skin was
+            seen; 0 where none was.
+        residual: float32 (T,): median difference in luminance between that render and the
+            skin; 0 where none was seen.
     """
 
     light: NDArray[np.float32]
+    brightness: NDArray[np.float32]
     residual: NDArray[np.float32]
 
 
@@ -170,8 +172,12 @@ def fit_light(samples: SkinSamples, *, window: float, ridge: float) -> LightFit:
         scale = _NORMAL_MAD * float(np.median(miss[seen])) if seen.any() else 0.0
         limit = np.float32(_HUBER * max(scale, _QUANTUM))
         trust = limit / np.maximum(miss, limit)
-    residual = [np.median(m[s]) if s.any() else np.nan for m, s in zip(miss, seen, strict=True)]
-    return LightFit(light.astype(np.float32), np.array(residual, np.float32) * np.float32(ALBEDO))
+    residual = [np.median(m[s]) if s.any() else 0 for m, s in zip(miss, seen, strict=True)]
+    return LightFit(
+        light.astype(np.float32),
+        np.float32(ALBEDO) * np.einsum("ts,ts->t", share, shading),
+        np.float32(ALBEDO) * np.array(residual, np.float32),
+    )
 
 
 def _pool(equations: NDArray[np.float64], window: float) -> NDArray[np.float64]:
