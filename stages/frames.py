@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 
 from stages.decode import CorruptVideo, Film, Headers, UnusableVideo, open_film
 from stages.pictures import Picture, open_picture
-from stages.schedule import TimestampError, Schedule
+from stages.schedule import Schedule, TimestampError
 from stages.upright import Orientation, Upright
 
 IMAGE_REPEAT = 16

@@ -102,4 +102,7 @@ class Upright:
             interpolation=Interpolation.BILINEAR if same else Interpolation.BICUBIC,
             threads=1,
         )
-        return np.ascontiguousarray(self._orientation.apply(rgb.to_ndarray()))
+        picture = rgb.to_ndarray()
+        if rgb is frame:
+            picture = picture.copy()  # or else a caller who draws on it draws on the frame kept
+        return np.ascontiguousarray(self._orientation.apply(picture))

@@ -1,0 +1,119 @@
+"""Sound of a clip, kept beside its video."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+
+from stages.decode import open_film
+
+BIT_RATE = 128_000
+"""Bits a second of sound that has to be encoded."""
+
+
+def save_sound(source: Path, target: Path, *, duration: Fraction) -> str | None:
+    """Write a film's first sound stream as AAC in an MP4 file, from its first frame on.
+
+    AAC is copied packet by packet; anything else is encoded.
+
+    Args:
+        source: The film.
+        target: The ``.m4a`` file to be made.
+        duration: Seconds to keep, counted from the first video frame.
+
+    Returns:
+        ``"copied"`` or ``"encoded"``; None where there is no sound, or none that can be
+        read, and then no file either.
+
+    Raises:
+        SourceError: The source is not there, or may not be read.
+        UnusableVideo: The source is no film.
+    """
+    with open_film(source) as film:
+        sound = next((s for s in film.container.streams.audio if s.codec_context), None)
+        if sound is None:
+            return None
+        base = film.stream.time_base or Fraction(1)
+        start = (film.stream.start_time or 0) * base
+        copy = sound.codec_context.name == "aac"
+        with av.open(
+            f"file:{target}",
+            "w",
+            format="mp4",
+            container_options={"movflags": "+faststart", "fflags": "+bitexact"},
+        ) as output:
+            write = _copy if copy else _encode
+            try:
+                written = write(film.container, sound, output, start, start + duration)
+            except (FFmpegError, ValueError):
+                written = 0
+    if not written:
+        target.unlink(missing_ok=True)
+        return None
+    return "copied" if copy else "encoded"
+
+
+def _copy(
+    source: InputContainer,
+    sound: AudioStream,
+    output: OutputContainer,
+    start: Fraction,
+    end: Fraction,
+) -> int:
+    """Copy the packets that begin in [start, end); return how many there were."""
+    stream = output.add_stream_from_template(sound)
+    base = sound.time_base or Fraction(1, sound.rate)
+    shift = round(start / base)
+    written = 0
+    for packet in source.demux(sound):
+        if packet.pts is None or packet.pts < shift:
+            continue
+        if packet.pts * base >= end:
+            break
+        packet.pts -= shift
+        packet.dts = packet.pts
+        packet.stream = stream
+        output.mux(packet)
+        written += 1
+    return written
+
+
+def _encode(
+    source: InputContainer,
+    sound: AudioStream,
+    output: OutputContainer,
+    start: Fraction,
+    end: Fraction,
+) -> int:
+    """Encode the frames that begin in [start, end) as AAC; return how many there were."""
+    rates = av.Codec("aac", "w").audio_rates or []
+    rate = sound.rate if sound.rate in rates else 48_000
+    layout = "mono" if sound.channels == 1 else "stereo"
+    stream = output.add_stream("aac", rate=rate, layout=layout)
+    stream.codec_context.bit_rate = BIT_RATE
+    stream.codec_context.flags |= av.codec.context.Flags.bitexact
+    resampler = AudioResampler(format="fltp", layout=layout, rate=rate)
+
+    def put(frame: AudioFrame | None) -> None:
+        for piece in resampler.resample(frame):
+            piece.pts = None  # the encoder counts samples from the first one
+            output.mux(stream.encode(piece))
+
+    written = 0
+    for frame in source.decode(sound):
+        time = (frame.pts or 0) * (frame.time_base or Fraction(1, sound.rate))
+        if time < start:
+            continue
+        if time >= end:
+            break
+        put(frame)
+        written += 1
+    if written:
+        put(None)
+        output.mux(stream.encode(None))
+    return written
