@@ -32,6 +32,15 @@ class Face:
         """Longer side of the box, pixels."""
         return float((self.box[2:] - self.box[:2]).max())
 
+    @property
+    def centre(self) -> np.ndarray:
+        """(2,) pixels."""
+        return (self.box[:2] + self.box[2:]) / 2
+
+    def holds(self, point: np.ndarray) -> bool:
+        """Whether a point (2,) lies in the box."""
+        return bool((self.box[:2] <= point).all() and (point <= self.box[2:]).all())
+
     def roi(self) -> Roi:
         """Region for the face mesh: turned upright by the eyes, half as large again."""
         angle = line_angle(self.keypoints[0], self.keypoints[1])

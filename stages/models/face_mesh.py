@@ -1,6 +1,7 @@
 """MediaPipe's face mesh: 468 landmarks in 3-D of the face in a region."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,10 +26,15 @@ class Mesh:
     points: np.ndarray
     score: float
 
-    @property
+    @cached_property
     def size(self) -> float:
         """Longer side of the landmarks' upright box, pixels."""
         return float(np.ptp(self.points[:, :2], axis=0).max())
+
+    @cached_property
+    def centre(self) -> np.ndarray:
+        """(2,) pixels: the middle of that box."""
+        return (self.points[:, :2].min(axis=0) + self.points[:, :2].max(axis=0)) / 2
 
     def roi(self) -> Roi:
         """Region in which to look for the same face in the next frame."""

@@ -23,6 +23,6 @@ class SelfieSegmentation:
         Returns:
             (256, 256) float32 in 0..1, over the whole picture.
         """
-        whole = Roi.whole(picture, square=False).crop(picture, self._net.size, low=0, high=1, pad=True)
-        (alpha,) = self._net(whole).values()
+        whole = Roi.whole(picture, square=False)
+        (alpha,) = self._net(whole.crop(picture, self._net.size, low=0, high=1, pad=True)).values()
         return alpha[:, :, 0]

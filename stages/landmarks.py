@@ -1,0 +1,203 @@
+"""The landmarks stage: one face, followed through the clip."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from stages.base import Product, Rejected, Stage, StageConfig
+from stages.clip import Clip
+from stages.models.faces import FACE_MODELS, FaceModel, FaceModelName
+from stages.smoothing import smooth_landmarks
+from stages.tracking import FaceFollower, Followed, Track
+
+
+class LandmarksConfig(StageConfig):
+    """How the face is found, followed, and judged. Sizes are of the mesh's box, longer side."""
+
+    model: FaceModelName = "mediapipe"
+    """The nets: ``mediapipe`` (detector, 468-point mesh, iris)."""
+
+    multi_face: Literal["largest", "reject"] = "largest"
+    """Several faces of comparable size: take the largest and most lasting, or reject."""
+
+    max_crowded: float = Field(0.1, ge=0, le=1)
+    """With ``multi_face = "reject"``: share of the frames that may hold several faces, 0..1."""
+
+    min_face: float = Field(32.0, ge=0)
+    """Smallest face (median over the clip) that is accepted, in source pixels."""
+
+    min_score: float = Field(0.9, gt=0, lt=1)
+    """Face flag of the mesh net below which there is no face, 0..1."""
+
+    max_missing: float = Field(0.1, ge=0, le=1)
+    """Share of the frames in which the face may be missing, 0..1."""
+
+    max_gap: int = Field(10, ge=0)
+    """Frames in a row in which it may be missing; they are interpolated, and marked so."""
+
+    max_step: float = Field(0.5, gt=0)
+    """How far the face may move from one frame to the next, in its own size; more is a cut."""
+
+    redetect: int = Field(10, ge=1)
+    """Frames from one look of the detector to the next, while nothing is lost."""
+
+    smoothing: float = Field(0.05, ge=0, le=1)
+    """Smoothing window (standard deviation) in seconds; 0 leaves the landmarks raw."""
+
+
+class Landmarks(Stage[LandmarksConfig]):
+    """478 landmarks of one face in every frame.
+
+    Makes ``landmarks.npz``:
+
+    - ``points`` (T, 478, 3) float32: x, y in upright source pixels (0 is the centre of the
+      first pixel), z in the same unit, smaller towards the camera;
+    - ``score`` (T,) float32: the face flag, 0..1; 0 where nothing was seen;
+    - ``valid`` (T,) bool: False where the points are interpolated;
+    - ``box`` (T, 4) float32: left, top, width and height of the mesh in pixels.
+    """
+
+    name = "landmarks"
+    needs = ("probe",)
+    after = ("quality",)
+    Config: ClassVar[type[StageConfig]] = LandmarksConfig
+
+    _model: FaceModel
+
+    def weights(self) -> tuple[str, ...]:
+        """The files that the configured model loads."""
+        return FACE_MODELS[self.config.model].weights
+
+    def setup(self) -> None:
+        """Load the nets."""
+        self._model = FACE_MODELS[self.config.model]()
+
+    def process(self, clip: Clip) -> Product:
+        """Follow the clip's face."""
+        config = self.config
+        follower = FaceFollower(
+            self._model,
+            min_score=config.min_score,
+            interval=config.redetect,
+            patience=config.max_gap,
+        )
+        followed = follower.follow(clip.source)
+        facts = _facts(followed)
+        objection = _objection(followed, facts, config)
+        if objection:
+            raise Rejected(objection, score=facts["coverage"], facts=facts)
+        arrays = self._arrays(followed, Fraction(clip.facts["probe"]["fps"]))
+        path = clip.scratch / "landmarks.npz"
+        # NumPy dates an archive's members 1980, so that equal arrays make equal bytes.
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+        return Product(facts, {path.name: path}, score=facts["coverage"])
+
+    def _arrays(self, followed: Followed, fps: Fraction) -> dict[str, np.ndarray]:
+        track = followed.tracks[0]
+        every = np.arange(followed.frames)
+        points = _interpolate(every, track.frames, np.stack(track.points))
+        sizes = np.interp(every, track.frames, [mesh.size for mesh in track.meshes])
+        points = smooth_landmarks(points, sizes, self.config.smoothing * float(fps))
+        score = np.zeros(followed.frames, np.float32)
+        score[track.frames] = [mesh.score for mesh in track.meshes]
+        low, high = points[..., :2].min(axis=1), points[..., :2].max(axis=1)
+        return {
+            "points": points,
+            "score": score,
+            "valid": np.isin(every, track.frames),
+            "box": np.concatenate([low, high - low], axis=1),
+        }
+
+
+def _facts(followed: Followed) -> dict[str, Any]:
+    """What was seen, in numbers."""
+    facts: dict[str, Any] = {
+        "coverage": 0.0,
+        "faces": followed.faces,
+        "detected": followed.detected,
+        "crowded": round(followed.crowded, 4),
+    }
+    if not followed.tracks:
+        return facts
+    track = followed.tracks[0]
+    step, step_frame = _largest_step(track)
+    return facts | {
+        "coverage": round(len(track.frames) / followed.frames, 4),
+        "missing": followed.frames - len(track.frames),
+        "gap": _longest_gap(track, followed.frames),
+        "size": round(float(np.median([mesh.size for mesh in track.meshes])), 1),
+        "step": round(step, 4),
+        "step_frame": step_frame,
+    }
+
+
+def _objection(followed: Followed, facts: Mapping[str, Any], config: LandmarksConfig) -> str | None:
+    """Why this is not one face throughout, in words; None if it is."""
+    total = followed.frames
+    if not followed.tracks:
+        seen = f" ({followed.detected} too small or unclear)" if followed.detected else ""
+        return f"no face found in any of {total} frames{seen}"
+    if config.multi_face == "reject" and followed.crowded > config.max_crowded:
+        return (
+            f"{followed.faces} faces, several at once in {followed.crowded:.0%} of {total}"
+            f" frames, allowed {config.max_crowded:.0%}"
+        )
+    missing, gap = facts["missing"], facts["gap"]
+    if missing > config.max_missing * total or gap > config.max_gap:
+        cut = _seamless_cut(followed, config.max_missing)
+        if cut is not None:
+            return f"another face takes over at frame {cut}: a cut"
+    if missing > config.max_missing * total:
+        crowd = f"; up to {followed.detected} at once, small or unclear"
+        return (
+            f"no face in {missing} of {total} frames ({missing / total:.0%}), allowed"
+            f" {config.max_missing:.0%}{crowd if followed.detected > 1 else ''}"
+        )
+    if gap > config.max_gap:
+        return f"no face for {gap} frames in a row, allowed {config.max_gap}"
+    if facts["size"] < config.min_face:
+        return f"the face is {facts['size']:.0f} pixels large, at least {config.min_face:g} asked"
+    if facts["step"] > config.max_step:
+        return (
+            f"the face jumps by {facts['step']:.2f} of its size at frame {facts['step_frame']},"
+            f" allowed {config.max_step:g}: a cut"
+        )
+    return None
+
+
+def _interpolate(every: np.ndarray, frames: list[int], points: np.ndarray) -> np.ndarray:
+    """Points (T, n, 3) for ``every`` frame: linear in between, held before and after."""
+    where = np.interp(every, frames, np.arange(len(frames)))
+    before = np.floor(where).astype(int)
+    after = np.minimum(before + 1, len(frames) - 1)
+    share = (where - before).astype(np.float32)[:, None, None]
+    return points[before] * (1 - share) + points[after] * share
+
+
+def _longest_gap(track: Track, total: int) -> int:
+    edges = np.array([-1, *track.frames, total])
+    return int(np.diff(edges).max()) - 1
+
+
+def _largest_step(track: Track) -> tuple[float, int]:
+    """The largest movement a frame, in faces, and the frame at which it ends."""
+    if len(track.frames) < 2:
+        return 0.0, track.frames[0]
+    centres = np.stack([mesh.centre for mesh in track.meshes])
+    sizes = np.array([mesh.size for mesh in track.meshes])
+    steps = np.linalg.norm(np.diff(centres, axis=0), axis=1) / sizes[1:] / np.diff(track.frames)
+    most = int(steps.argmax())
+    return float(steps[most]), track.frames[most + 1]
+
+
+def _seamless_cut(followed: Followed, max_missing: float) -> int | None:
+    """Where another face takes over, if the clip's faces together would leave no gap."""
+    first, *others = followed.tracks
+    seen = set(first.frames).union(*(track.frames for track in others))
+    if followed.frames - len(seen) > max_missing * followed.frames:
+        return None
+    starts = [t.frames[0] for t in followed.tracks if t.frames[0] > min(seen)]
+    return min(starts, default=None)

@@ -1,0 +1,166 @@
+"""Following faces through a clip, frame by frame.
+
+A face is followed by its mesh: the region of one frame comes from the landmarks of the frame
+before, so that the detector is idle most of the time. It looks again at intervals, and at
+once where a face was lost.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stages.models.face_detector import Face
+from stages.models.face_mesh import Mesh
+from stages.models.faces import FaceModel, distinct, search_faces
+from stages.models.roi import Roi
+
+MAX_TRACKS = 4
+COMPARABLE = 0.5
+"""A face smaller than this share of the largest one is background."""
+
+_NEIGHBOURHOOD = 3.0  # side of the square in which a known face is looked for, in faces
+_DRIFT = 0.35  # how far a mesh may lie from where the detector sees the face, in faces
+
+
+@dataclass
+class Track:
+    """One face through the clip.
+
+    Attributes:
+        frames: Indices of the frames in which it was seen, rising.
+        meshes: Its mesh in each of these.
+        points: All of its landmarks in each, (478, 3) float32, pixels.
+    """
+
+    frames: list[int] = field(default_factory=list)
+    meshes: list[Mesh] = field(default_factory=list)
+    points: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def mesh(self) -> Mesh:
+        """The latest."""
+        return self.meshes[-1]
+
+    @property
+    def weight(self) -> float:
+        """Size times persistence: what makes a face the clip's subject."""
+        return sum(mesh.size for mesh in self.meshes)
+
+    def distance(self, centre: np.ndarray) -> float:
+        """How far a point is from the face's latest centre, in faces."""
+        return float(np.linalg.norm(centre - self.mesh.centre)) / self.mesh.size
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What was seen in a clip.
+
+    Attributes:
+        frames: Number of frames.
+        tracks: The faces, the weightiest first.
+        faces: Most faces of comparable size seen at once.
+        crowded: Share of the frames with more than one such face.
+        detected: Most faces that the detector saw at once, whatever their size or clarity.
+    """
+
+    frames: int
+    tracks: list[Track]
+    faces: int
+    crowded: float
+    detected: int
+
+
+class FaceFollower:
+    """Follows up to four faces of comparable size.
+
+    Args:
+        model: The nets.
+        min_score: Face flag below which a mesh is no face, 0..1.
+        interval: Frames from one look of the detector to the next.
+        patience: Frames for which a lost face is awaited.
+    """
+
+    def __init__(self, model: FaceModel, *, min_score: float, interval: int, patience: int) -> None:
+        self._model = model
+        self._min_score = min_score
+        self._interval = interval
+        self._patience = patience
+
+    def follow(self, frames: Iterable[np.ndarray]) -> Followed:
+        """Follow the faces of a clip; its frames (H, W, 3) uint8 RGB are seen once, in order."""
+        tracks: list[Track] = []
+        living: list[Track] = []
+        counts: list[int] = []
+        detected = 0
+        for index, picture in enumerate(frames):
+            living = [each for each in living if index - each.frames[-1] <= self._patience + 1]
+            for track in living:
+                if track.frames[-1] == index - 1:
+                    self._see(track, index, picture, track.mesh.roi())
+            lost = any(track.frames[-1] != index for track in living)
+            if lost or index % self._interval == 0:
+                faces = self._look(picture, living)
+                detected = max(detected, len(faces))
+                self._attend(faces, index, picture, living)
+            living = _apart(living)
+            tracks += [track for track in living if track.frames == [index]]
+            sizes = [track.mesh.size for track in living if track.frames[-1] == index]
+            counts.append(sum(size >= COMPARABLE * max(sizes) for size in sizes))
+        tracks.sort(key=lambda track: -track.weight)
+        crowded = sum(count > 1 for count in counts) / max(len(counts), 1)
+        return Followed(len(counts), tracks, max(counts, default=0), crowded, detected)
+
+    def _see(self, track: Track, index: int, picture: np.ndarray, region: Roi) -> bool:
+        """Add to a track the face in a region, if there is one."""
+        mesh = self._model.mesh(picture, region)
+        if mesh.score < self._min_score:
+            return False
+        if track.frames and track.frames[-1] == index:  # a second, better look
+            del track.frames[-1], track.meshes[-1], track.points[-1]
+        track.frames.append(index)
+        track.meshes.append(mesh)
+        track.points.append(self._model.refine(picture, mesh.points).astype(np.float32))
+        return True
+
+    def _look(self, picture: np.ndarray, living: list[Track]) -> list[Face]:
+        """Ask the detector: everywhere, and closely around each face known."""
+        if not living:
+            return search_faces(self._model, picture)
+        faces = self._model.detect(picture)
+        for track in living:
+            side = _NEIGHBOURHOOD * track.mesh.size
+            if side < max(picture.shape[:2]):
+                x, y = map(float, track.mesh.centre)
+                faces += self._model.detect(picture, Roi(x, y, side, side))
+        return distinct(faces)
+
+    def _attend(
+        self, faces: list[Face], index: int, picture: np.ndarray, living: list[Track]
+    ) -> None:
+        """Give detected faces to their tracks, and start tracks with new ones."""
+        strangers = [f for f in faces if all(t.distance(f.centre) >= 1 for t in living)]
+        largest = max((track.mesh.size for track in living), default=0.0)
+        for track in living:
+            face = min(faces, key=lambda face: track.distance(face.centre), default=None)
+            if face is None or (distance := track.distance(face.centre)) >= 1:
+                continue
+            if track.frames[-1] < index or distance > _DRIFT:
+                self._see(track, index, picture, face.roi())
+        for face in strangers:
+            track = Track()
+            if (
+                len(living) < MAX_TRACKS
+                and face.size >= COMPARABLE * largest
+                and self._see(track, index, picture, face.roi())
+            ):
+                living.append(track)
+
+
+def _apart(living: list[Track]) -> list[Track]:
+    """The tracks, without those that have come to follow the face of a weightier one."""
+    kept: list[Track] = []
+    for track in sorted(living, key=lambda track: -track.weight):
+        if all(other.distance(track.mesh.centre) > _DRIFT for other in kept):
+            kept.append(track)
+    return kept
