@@ -1,0 +1,146 @@
+"""The Ray cluster under the engine: one of our own on this machine, or one that we attach to."""
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from infra.engine.base import Resources
+from infra.engine.ledger import Amounts, amounts, fitting, in_units
+from infra.errors import EngineError
+from infra.processes import Process
+from infra.settings import Settings
+
+_PREFIX = "ll-"
+_LONGEST_TEMPORARY = 24
+"""A socket's path has at most 107 bytes, and Ray adds some 70 of its own."""
+
+
+class Cluster:
+    """A connection to Ray; closing it ends what it started.
+
+    Args:
+        settings: ``ray_address``, and what a Ray of our own is to look like.
+
+    Raises:
+        EngineError: Ray does not start, or does not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        if ray.is_initialized():
+            raise EngineError(
+                "this process is connected to Ray already",
+                hint="close the other engine first; its pools can be shared by all threads",
+            )
+        self._environment = dict(os.environ)
+        self.folder = _fresh_folder()
+        try:
+            if settings.ray_address:
+                self._init(address=settings.ray_address)
+            else:
+                self._start(settings)
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, Exception):
+                raise
+            where = settings.ray_address or "this machine"
+            raise EngineError(
+                f"Ray does not run on {where}: {type(error).__name__}: {error}",
+                hint="--backend inline does the work in this process, without Ray",
+            ) from error
+
+    def capacity(self, resources: Resources) -> int:
+        """How many workers of this kind the whole cluster can hold.
+
+        Raises:
+            EngineError: Not even one.
+        """
+        ask = amounts(resources)
+        rooms = [fitting(ask, node) for node in self._nodes()]
+        room = sum(count for count in rooms if count is not None)
+        if None in rooms:
+            return os.cpu_count() or 1
+        if not room:
+            raise EngineError(
+                f"a worker asks for {_words(ask)}, but no machine of the cluster has that "
+                f"({'; '.join(_words(node) for node in self._nodes())})",
+                hint="ask for less in the stage's resources, or give the cluster more "
+                "(LIMELIGHT_RAY_RESOURCES names custom resources of this machine)",
+            )
+        return room
+
+    def total(self) -> Amounts:
+        """What the machines of the cluster have together, in ten-thousandths."""
+        total: Amounts = {}
+        for node in self._nodes():
+            for name, amount in node.items():
+                total[name] = total.get(name, 0) + amount
+        return total
+
+    def close(self) -> None:
+        """Disconnect, and end a Ray of our own."""
+        ray.shutdown()
+        os.environ.clear()
+        os.environ.update(self._environment)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _start(self, settings: Settings) -> None:
+        token = self.folder / "token"
+        handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+        # Ray listens on every interface: without the token, anyone who reaches the machine
+        # could run code here.
+        os.environ.update(
+            RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token), RAY_USAGE_STATS_ENABLED="0"
+        )
+        cores = len(os.sched_getaffinity(0))
+        self._init(
+            address="local",
+            # Ray counts the cores itself (it knows of containers), unless we want more.
+            num_cpus=settings.workers if settings.workers > cores else None,
+            resources=settings.ray_resources or None,
+            include_dashboard=False,
+            object_store_memory=settings.object_store_bytes,
+            _temp_dir=str(self.folder),
+        )
+
+    def _init(self, **arguments: Any) -> None:
+        ray.init(**arguments, log_to_driver=False, logging_level=logging.ERROR)
+
+    def _nodes(self) -> list[Amounts]:
+        return [in_units(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def _words(have: Mapping[str, int]) -> str:
+    """Resources in words, without Ray's own bookkeeping."""
+    shown = {name: amount for name, amount in have.items() if _countable(name)}
+    return ", ".join(f"{amount / 10_000:g} {name}" for name, amount in shown.items()) or "nothing"
+
+
+def _countable(name: str) -> bool:
+    return not name.startswith("node:") and name not in {"memory", "object_store_memory"}
+
+
+def _fresh_folder() -> Path:
+    """A private folder for this process; those of dead ones are removed on the way."""
+    parent = Path(tempfile.gettempdir())
+    if len(str(parent)) > _LONGEST_TEMPORARY:
+        parent = Path("/tmp")
+    for folder in parent.glob(f"{_PREFIX}*-*"):
+        pid, _, start = folder.name.removeprefix(_PREFIX).partition("-")
+        if folder.stat().st_uid == os.getuid() and pid.isdecimal():
+            owner = Process.find(int(pid))
+            if owner is None or str(owner.start_time) != start.partition("-")[0]:
+                shutil.rmtree(folder, ignore_errors=True)
+    ourselves = Process.find(os.getpid())
+    assert ourselves is not None
+    return Path(
+        tempfile.mkdtemp(prefix=f"{_PREFIX}{ourselves.pid}-{ourselves.start_time}-", dir=parent)
+    )
