@@ -112,11 +112,12 @@ class Daemon:
         os.set_inheritable(handle, True)
         os.truncate(self.log, 0)
 
-    def stop(self, grace: float = 15.0) -> bool:
+    def stop(self, grace: float = 40.0) -> bool:
         """End the daemon and every process of its session.
 
         Args:
-            grace: Seconds that it has to end by itself before it is killed.
+            grace: Seconds that it has to end by itself before it is killed; Prefect allows
+                a run 30 s to wind up.
 
         Returns:
             Whether it was running.

@@ -8,6 +8,7 @@ somebody notices (:func:`mark_crashed`), or when its heartbeats stop.
 """
 
 import asyncio
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
@@ -252,6 +253,11 @@ def install_crash_watch() -> None:
 class _Runner(Runner):
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
         # Prefect's own handler leaves the loop before anything has been stopped.
+        if self.stopping:
+            return
+        if not self.started:
+            raise SystemExit(0)
+        self.stopping = True
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(lambda: loop.create_task(self.astop()))
 
@@ -263,6 +269,8 @@ async def _serve(deployment: RunnerDeployment, *, pause_on_shutdown: bool) -> No
         limit=1,
         pause_on_shutdown=pause_on_shutdown,
     )
+    # Ctrl-C ends it in the same orderly way as SIGTERM, which Prefect itself installs.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.handle_sigterm)
     await runner.aadd_deployment(deployment)
     await runner.start()
 

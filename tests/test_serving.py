@@ -154,7 +154,7 @@ def test_a_scheduled_run_really_fires_and_pauses_with_its_server(
     with program(code, monkeypatch) as process:
         eventually(fired, seconds=60)
         assert not client.read_deployment_by_name("nightly/soon").paused
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
     assert client.read_deployment_by_name("nightly/soon").paused
 
