@@ -195,7 +195,7 @@ def local_cron(cron: str) -> Schedule:
 
 
 def serve_schedule(
-    flow: Flow[..., Any], deployment: str, parameters: Mapping[str, Any], schedule: Schedule
+    flow: Flow[..., Any], deployment: str, parameters: Mapping[str, Any], schedule: Schedule | str
 ) -> None:
     """Serve a deployment that runs on a schedule, one run at a time, until interrupted.
 
@@ -205,8 +205,13 @@ def serve_schedule(
         flow: The flow, importable by its module's name.
         deployment: Name of the deployment.
         parameters: Its arguments at every scheduled run.
-        schedule: When it runs, e.g. of :func:`local_cron`.
+        schedule: When it runs; text is a cron expression, read by :func:`local_cron`.
+
+    Raises:
+        UsageError: ``schedule`` is text, but no cron expression.
     """
+    if isinstance(schedule, str):
+        schedule = local_cron(schedule)
     install_crash_watch()
     served = _deployment(flow, deployment, parameters=parameters, schedule=schedule)
     asyncio.run(_serve(served, pause_on_shutdown=True))

@@ -196,7 +196,7 @@ def test_the_crash_watch_is_installed_once(client: SyncPrefectClient) -> None:
 def test_a_bad_cron_expression_is_refused_with_an_example() -> None:
     assert serving.local_cron("0 2 * * *").cron == "0 2 * * *"
     with pytest.raises(UsageError, match="'at two'"):
-        serving.local_cron("at two")
+        serving.serve_schedule(flows_under_test.nightly, "never", {}, "at two")
 
 
 def test_a_cancel_watch_outside_a_run_is_refused() -> None:
