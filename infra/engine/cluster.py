@@ -21,6 +21,9 @@ _PREFIX = "ll-"
 _LONGEST_TEMPORARY = 24
 """A socket's path has at most 107 bytes, and Ray adds some 70 of its own."""
 
+_TOKEN = secrets.token_hex(32)
+"""One for all the clusters of this process, because Ray keeps the first that it reads."""
+
 
 class Cluster:
     """A connection to Ray; closing it ends what it started.
@@ -55,22 +58,24 @@ class Cluster:
                 hint="--backend inline does the work in this process, without Ray",
             ) from error
 
-    def capacity(self, resources: Resources) -> int:
+    def capacity(self, resources: Resources, wanted: int = 1) -> int:
         """How many workers of this kind the whole cluster can hold.
 
         Raises:
-            EngineError: Not even one.
+            EngineError: Fewer than ``wanted``.
         """
         ask = amounts(resources)
-        rooms = [fitting(ask, node) for node in self._nodes()]
+        nodes = self._nodes()
+        rooms = [fitting(ask, node) for node in nodes]
+        if None in rooms:  # they take nothing: only the cores bound how many make sense
+            return max(wanted, os.cpu_count() or 1)
         room = sum(count for count in rooms if count is not None)
-        if None in rooms:
-            return os.cpu_count() or 1
-        if not room:
+        if room < wanted:
+            machines = "; ".join(_words(node) for node in nodes)
             raise EngineError(
-                f"a worker asks for {_words(ask)}, but no machine of the cluster has that "
-                f"({'; '.join(_words(node) for node in self._nodes())})",
-                hint="ask for less in the stage's resources, or give the cluster more "
+                f"{wanted} worker(s) of {_words(ask)} each are asked for, but the cluster "
+                f"has room for {room}; its machines have: {machines}",
+                hint="ask for fewer or smaller workers, or give the cluster more "
                 "(LIMELIGHT_RAY_RESOURCES names custom resources of this machine)",
             )
         return room
@@ -94,12 +99,12 @@ class Cluster:
         token = self.folder / "token"
         handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32))
+            file.write(_TOKEN)
         # Ray listens on every interface: without the token, anyone who reaches the machine
-        # could run code here.
-        os.environ.update(
-            RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token), RAY_USAGE_STATS_ENABLED="0"
-        )
+        # could run code here. With no mode set, ray.init turns its token mode on by itself,
+        # which works even if Ray was imported long ago.
+        os.environ.pop("RAY_AUTH_MODE", None)
+        os.environ.update(RAY_AUTH_TOKEN_PATH=str(token), RAY_USAGE_STATS_ENABLED="0")
         cores = len(os.sched_getaffinity(0))
         self._init(
             address="local",

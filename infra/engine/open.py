@@ -9,7 +9,6 @@ from infra.engine.inline import InlineEngine
 from infra.engine.ledger import Claim, Ledger, amounts
 from infra.engine.pool import WorkerPool
 from infra.engine.process import import_path
-from infra.errors import EngineError
 from infra.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -85,12 +84,7 @@ class RayEngine:
         from infra.engine.actors import ActorHand
 
         settings = self._settings
-        room = self._cluster.capacity(resources)
-        if size is not None and size > room:
-            raise EngineError(
-                f"pool {name!r} is to have {size} workers, but only {room} fit into the cluster",
-                hint=f"ask for {room} at most, or for less a worker than {resources}",
-            )
+        room = self._cluster.capacity(resources, size or 1)
         if not resources.memory_bytes:
             resources = replace(resources, memory_bytes=settings.memory_bytes)
         path = import_path()

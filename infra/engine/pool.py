@@ -95,9 +95,10 @@ class WorkerPool:
             if not posted:
                 if not judge.again:
                     return
+                for attempt in judge.again:
+                    self._board.post(attempt)
                 posted = len(judge.again)
-                while judge.again:
-                    self._board.post(judge.again.pop())
+                judge.again.clear()
             told = _hear(run, cancelled)
             if told is None:
                 return
