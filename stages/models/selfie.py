@@ -7,12 +7,17 @@ from stages.models.roi import Roi
 
 
 class SelfieSegmentation:
-    """The segmentation net. It looks at the whole picture, whatever its shape, at 256x256."""
+    """The segmentation net.
+
+    Attributes:
+        size: Side of the square at which it looks at a picture, whatever its shape.
+    """
 
     weights = ("selfie_segmentation",)
 
     def __init__(self) -> None:
         self._net = LiteNet(*self.weights)
+        self.size = self._net.size
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Alpha of the persons in a picture.
@@ -24,5 +29,5 @@ class SelfieSegmentation:
             (256, 256) float32 in 0..1, over the whole picture.
         """
         whole = Roi.whole(picture, square=False)
-        (alpha,) = self._net(whole.crop(picture, self._net.size, low=0, high=1, pad=True)).values()
+        (alpha,) = self._net(whole.crop(picture, self.size, low=0, high=1, pad=True)).values()
         return alpha[:, :, 0]
