@@ -6,7 +6,7 @@ right-handed, x right, y up, z towards the viewer, as DECA's are.
 """
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +61,13 @@ class Geometry(Stage[GeometryConfig]):
     and ``mesh.mp4``, LCVD's shading hint: the mesh in grey 180/255 under the light, on black.
     """
 
-    name: ClassVar[str] = "geometry"
-    needs: ClassVar[tuple[str, ...]] = ("landmarks", "frame")
-    Config: ClassVar[type[StageConfig]] = GeometryConfig
+    name = "geometry"
+    needs = ("landmarks", "frame")
+    Config = GeometryConfig
+
+    def weights(self) -> tuple[str, ...]:
+        """The list of the mesh's triangles."""
+        return ("face_mesh_topology",)
 
     def setup(self) -> None:
         """Read the mesh's triangles."""

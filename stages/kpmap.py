@@ -1,6 +1,6 @@
 """Stage `kpmap`: the keypoint map of every frame, drawn exactly as LCVD draws it."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -119,9 +119,9 @@ class KpmapConfig(StageConfig):
 class Kpmap(Stage[KpmapConfig]):
     """Draws ``kpmap.mp4``, one picture a frame, from the landmarks in the normal form."""
 
-    name: ClassVar[str] = "kpmap"
-    needs: ClassVar[tuple[str, ...]] = ("landmarks", "frame")
-    Config: ClassVar[type[StageConfig]] = KpmapConfig
+    name = "kpmap"
+    needs = ("landmarks", "frame")
+    Config = KpmapConfig
 
     def process(self, clip: Clip) -> Product:
         """Draw a clip."""
