@@ -128,7 +128,7 @@ class ClipTable:
                 "semi join wanted using (uri, size, mtime_ns) "
                 f"qualify row_number() over (partition by uri order by {_LAST_FIRST}) = 1"
             ).to_arrow_table()
-        known = {}
+        known: dict[str, ClipRow] = {}
         for batch in found.to_batches(max_chunksize=65536):
             columns = [batch[name].to_pylist() for name in SCHEMA.names]
             known.update((row[1], ClipRow(*row)) for row in zip(*columns, strict=True))
