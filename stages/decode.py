@@ -1,25 +1,25 @@
 """Opening and decoding films with PyAV: safely, and missing no corruption."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from io import FileIO
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
-from typing import Any
 
 import av
 from av.container import InputContainer
 from av.error import EOFError as AvEOFError
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.filter import Graph
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from infra.errors import SourceError
+from stages.bitstream import has_hole, length_size
+from stages.media import MAX_PIXELS, CorruptVideo, Headers, UnusableVideo, open_file
 from stages.schedule import nominal_rate
 
 # Playlists (hls, dash, concat, sdp, ...) are left out on purpose: they would have a
@@ -30,10 +30,6 @@ _CONTAINERS = (
     "gif", "apng", "webp",
 )  # fmt: skip
 
-MAX_PIXELS = 1 << 26
-"""Pixels of a frame (8192 x 8192) beyond which no decoder is let loose: its memory
-would be a matter of the header's honesty."""
-
 MAX_ASPECT = 4
 """How many times as wide as tall (or the other way round) a pixel may be."""
 
@@ -42,67 +38,21 @@ MAX_ASPECT = 4
 _DECODER = {"err_detect": "crccheck+explode", "max_pixels": str(MAX_PIXELS), "threads": "1"}
 
 
-class UnusableVideo(Exception):  # noqa: N818 - a finding, not a failure of ours
-    """The file holds no usable video; the message tells a person why.
-
-    Args:
-        reason: One sentence.
-        facts: What was learnt nevertheless.
-    """
-
-    def __init__(self, reason: str, facts: dict[str, Any] | None = None) -> None:
-        super().__init__(reason, facts)
-        self.reason = reason
-        self.facts = facts or {}
-
-    def __str__(self) -> str:
-        return self.reason
-
-
-class CorruptVideo(UnusableVideo):
-    """Packets are damaged or missing; ``facts`` counts them (corrupt, frames, first_corrupt)."""
-
-
-@dataclass(frozen=True)
-class Headers:
-    """What the headers claim; nothing of it is verified.
-
-    Attributes:
-        container: Name of the container format.
-        codec: Name of the video codec.
-        width: Width with square pixels, before rotation.
-        height: Height with square pixels, before rotation.
-        coded: Width and height as coded.
-        sample_aspect: Width over height of a coded pixel.
-        rate: Frames a second (see `stages.schedule.nominal_rate`).
-        frames: Number of frames, estimated where the container does not count them.
-        duration: Seconds; 0 if unknown.
-        audio: Codec, sample rate and channels of the first sound stream, if there is one.
-    """
-
-    container: str
-    codec: str
-    width: int
-    height: int
-    coded: tuple[int, int]
-    sample_aspect: Fraction
-    rate: Fraction
-    frames: int
-    duration: float
-    audio: dict[str, Any] | None = None
-
-
 @dataclass
 class Tally:
     """What a decode has met so far.
 
     Attributes:
+        packets: Packets read.
+        hidden: Those among them that an edit list leaves out.
         frames: Frames decoded and sound.
         corrupt: Frames flagged as damaged, and packets that gave none.
         first: Seconds from the start to the first of these.
         interlaced: Frames made of two fields.
     """
 
+    packets: int = 0
+    hidden: int = 0
     frames: int = 0
     corrupt: int = 0
     first: float = 0.0
@@ -144,41 +94,68 @@ class Film:
             yield frame, time
 
     def _decoded(self) -> Iterator[tuple[VideoFrame, Fraction]]:
+        tally, rate = self.tally, self.headers.rate
         base = self.stream.time_base or Fraction(1, 90_000)
         start = (self.stream.start_time or 0) * base
-        expected = Fraction(0)  # when the next frame is due, for streams without timestamps
-        packets = self.container.demux(self.stream)
-        while True:
+        due = Fraction(0)  # when the next frame is expected, for streams without timestamps
+        for packet in self._packets():
+            at = due if packet.pts is None else packet.pts * base - start
             try:
-                packet = next(packets, None)
-            except FFmpegError as error:
-                raise CorruptVideo(
-                    f"it breaks off at {float(expected):.2f} s: {self.tally.frames} of"
-                    f" {self.headers.frames} frames are there",
-                    {"frames": self.tally.frames, "first_corrupt": float(expected)},
-                ) from error
-            if packet is None:
-                return
-            try:
-                frames = packet.decode()
-            except AvEOFError:
-                continue
+                frames = self._decode(packet)
             except FFmpegError:
                 if not packet.is_discard:
-                    at = expected if packet.pts is None else packet.pts * base - start
-                    self.tally.damage(float(at))
+                    tally.damage(float(at))
                 continue
             for frame in frames:
                 # AVI and raw streams know only the order of decoding.
                 stamp = frame.pts if frame.pts is not None else frame.dts
-                time = expected if stamp is None else stamp * base - start
-                expected = time + 1 / self.headers.rate
+                time = due if stamp is None else stamp * base - start
+                due = time + 1 / rate
                 if frame.is_corrupt:
-                    self.tally.damage(float(time))
+                    tally.damage(float(time))
                     continue
-                self.tally.frames += 1
-                self.tally.interlaced += frame.interlaced_frame
+                tally.frames += 1
+                tally.interlaced += frame.interlaced_frame
                 yield frame, time
+
+    def _packets(self) -> Iterator["Packet[VideoStream]"]:
+        """Read all packets, and an empty one at the end.
+
+        Raises:
+            CorruptVideo: Some that the index promises are not there.
+        """
+        tally, promised = self.tally, 0
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    tally.packets += 1
+                    tally.hidden += packet.is_discard
+                yield packet
+            broken = False
+        except FFmpegError:
+            broken = True
+        if self.headers.container.startswith("mov"):
+            # Only here the index lists every packet, less what edit lists leave out.
+            promised = sum(entry.size > 0 for entry in self.stream.index_entries)
+        if broken or tally.packets < promised:
+            last = tally.packets / float(self.headers.rate)
+            raise CorruptVideo(
+                f"it breaks off after {last:.2f} s: {tally.packets} of"
+                f" {max(promised, self.headers.frames)} frames are there",
+                {"packets": tally.packets, "first_corrupt": round(last, 3)},
+            )
+
+    def _decode(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+        if self._prefix and packet.size and has_hole(bytes(packet), self._prefix):
+            raise InvalidDataError(0, "a hole of zeros")
+        try:
+            return packet.decode()
+        except AvEOFError:
+            return []
+
+    @cached_property
+    def _prefix(self) -> int:
+        return length_size(self.headers.codec, self.stream.codec_context.extradata)
 
     def _deinterlaced(self) -> Iterator[tuple[VideoFrame, Fraction]]:
         """Send everything from the first interlaced frame on through `bwdif`."""
@@ -226,36 +203,6 @@ def _deinterlacer(frame: VideoFrame) -> Graph:
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[FileIO]:
-    """Open a regular file for reading.
-
-    FFmpeg gets the opened file, never its name: a name may look like a protocol
-    (``http:``), an option, or a pattern of names.
-
-    Raises:
-        SourceError: It is not there, or may not be read.
-        UnusableVideo: It is empty, or something else than a regular file.
-    """
-    try:
-        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceError(
-            f"{os.fspath(path)!r} cannot be read: {why}",
-            hint="check that it exists and may be read, then run the same command again",
-        ) from error
-    with FileIO(handle) as file:
-        state = os.fstat(handle)
-        if not S_ISREG(state.st_mode):
-            kind = "a folder" if S_ISDIR(state.st_mode) else "a pipe, socket or device"
-            raise UnusableVideo(f"it is {kind}, not a file")
-        if state.st_size == 0:
-            raise UnusableVideo("the file is empty")
-        yield file
-
-
-@contextmanager
 def open_film(path: Path) -> Iterator[Film]:
     """Open a film and read its headers.
 
@@ -274,14 +221,19 @@ def open_film(path: Path) -> Iterator[Film]:
                 metadata_errors="replace",
             )
         except FFmpegError as error:
-            raise UnusableVideo(
-                f"no video format is recognised in it ({error.strerror})"
-            ) from error
+            raise UnusableVideo(_unrecognised(file)) from error
         with container:
             stream = _video_stream(container)
             stream.codec_context.options = dict(_DECODER)
             stream.codec_context.thread_count = 1
             yield Film(container, stream, _headers(container, stream))
+
+
+def _unrecognised(file: FileIO) -> str:
+    file.seek(0)
+    if file.read(8)[4:] == b"ftyp":
+        return "it begins like an MP4, but its index is missing or broken: it may be cut off"
+    return "no video is recognised in it, or its beginning is damaged"
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
@@ -315,7 +267,7 @@ def _headers(container: InputContainer, stream: VideoStream) -> Headers:
     if stream.duration and stream.time_base:
         duration = float(stream.duration * stream.time_base)
     elif container.duration:
-        duration = container.duration / av.time_base
+        duration = (container.duration - max(container.start_time or 0, 0)) / av.time_base
     audio = None
     if container.streams.audio:
         sound = container.streams.audio[0]

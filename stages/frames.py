@@ -16,7 +16,8 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
-from stages.decode import CorruptVideo, Film, Headers, UnusableVideo, open_film
+from stages.decode import Film, open_film
+from stages.media import CorruptVideo, Headers, UnusableVideo
 from stages.pictures import Picture, open_picture
 from stages.schedule import Schedule, TimestampError
 from stages.upright import Orientation, Upright
@@ -117,7 +118,7 @@ class SourceFrames(Frames):
         (upright, square pixels), ``coded`` [w, h], ``sample_aspect`` "num/den",
         ``rotation`` (clockwise degrees), ``mirrored``, ``fps`` "num/den", ``frames``,
         ``duration`` (s), ``decoded`` (frames before they were laid on the schedule),
-        ``repeated`` and ``dropped`` (by that), ``vfr`` (whether any were), ``corrupt``
+        ``repeated`` and ``dropped`` (by that), ``vfr`` (whether the rate varied), ``corrupt``
         (frames put up with), ``interlaced`` (deinterlaced), ``image_repeat`` (0 for films),
         ``audio``, and ``notes`` in words.
 
@@ -231,11 +232,11 @@ class SourceFrames(Frames):
             raise UnusableVideo(f"its frames cannot be converted ({error.strerror})") from error
         tally = film.tally
         if tally.corrupt > self._max_corrupt:
-            total = tally.frames + tally.corrupt
+            corrupt = min(tally.corrupt, tally.packets)
             raise CorruptVideo(
-                f"{tally.corrupt} of {total} frames are corrupt or cannot be decoded,"
+                f"{corrupt} of {tally.packets} frames are corrupt or cannot be decoded,"
                 f" the first at {tally.first:.2f} s",
-                {"frames": total, "corrupt": tally.corrupt, "first_corrupt": tally.first},
+                {"packets": tally.packets, "corrupt": corrupt, "first_corrupt": tally.first},
             )
         if last is None:
             raise UnusableVideo("no frame of it can be decoded")
@@ -249,7 +250,7 @@ class SourceFrames(Frames):
             "decoded": tally.frames,
             "repeated": schedule.repeated,
             "dropped": schedule.dropped,
-            "vfr": schedule.repeated + schedule.dropped > 0,
+            "vfr": not schedule.even,
             "corrupt": tally.corrupt,
             "interlaced": tally.interlaced > 0,
             "notes": _notes(film),
@@ -289,10 +290,12 @@ def _ratio(value: Fraction) -> str:
 
 def _notes(film: Film) -> list[str]:
     """What a person should know that the other facts do not tell."""
-    promised, real = film.headers.frames, film.tally.frames + film.tally.corrupt
+    promised, real = film.headers.frames, film.tally.packets
     notes = []
-    if abs(promised - real) > max(1, real // 50):
+    if promised and abs(promised - real) > 2 + real // 10:
         notes.append(f"the header promises {promised} frames, {real} are there")
+    if film.tally.hidden:
+        notes.append(f"its edit list leaves out {film.tally.hidden} frames")
     if film.tally.interlaced:
         notes.append(f"{film.tally.interlaced} interlaced frames were made progressive")
     return notes

@@ -7,12 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from stages.decode import MAX_PIXELS, CorruptVideo, Headers, UnusableVideo, open_file
+from stages.media import MAX_PIXELS, CorruptVideo, Headers, UnusableVideo, open_file
 from stages.schedule import DEFAULT_RATE
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "PPM", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 """Pillow's names of the formats that count as pictures."""
 
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6", b"GIF8")
@@ -69,7 +69,12 @@ def open_picture(path: Path) -> Iterator[Picture | None]:
         file.seek(0)
         try:
             image = Image.open(file, formats=FORMATS)
+            # A JPEG of several pictures (MPO) is a still with its depth map, or the like.
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
+        except Image.DecompressionBombError as error:
+            raise UnusableVideo(f"its header asks for too many pixels ({error})") from error
+        except UnidentifiedImageError as error:
+            raise UnusableVideo("it begins like a picture, but is none") from error
         except MemoryError:
             raise
         except Exception as error:  # Pillow raises whatever its parsers stumble on

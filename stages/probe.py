@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from stages.base import Product, Rejected, Stage, StageConfig
 from stages.clip import Clip
-from stages.decode import Headers, UnusableVideo
 from stages.frames import IMAGE_REPEAT, SourceFrames, read_headers
+from stages.media import Headers, UnusableVideo
 
 
 class ProbeConfig(StageConfig):

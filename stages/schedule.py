@@ -11,8 +11,11 @@ DEFAULT_RATE = Fraction(25)
 MAX_STILL = 30
 """Seconds for which one frame may stand before the timestamps count as broken."""
 
-MAX_BACK = 1
+MAX_BACK = Fraction(1, 2)
 """Seconds that a timestamp may lie before its predecessor's; beyond, they count as broken."""
+
+JITTER = 0.1
+"""Ticks by which the frames of a constant rate may miss theirs: container rounding."""
 
 F = TypeVar("F")
 
@@ -54,12 +57,19 @@ class Schedule(Generic[F]):
         ticks: Frames given out so far.
         repeated: How many of them were given out again.
         dropped: Frames never given out.
+        jitter: Largest distance between a frame and its tick, in ticks.
     """
 
     rate: Fraction
     ticks: int = 0
     repeated: int = 0
     dropped: int = 0
+    jitter: float = 0.0
+
+    @property
+    def even(self) -> bool:
+        """Whether the frames were at a constant rate to begin with."""
+        return self.repeated == self.dropped == 0 and self.jitter <= JITTER
 
     def lay(self, frames: Iterable[tuple[F, Fraction]]) -> Iterator[F]:
         """Yield one frame a tick.
@@ -77,7 +87,10 @@ class Schedule(Generic[F]):
             if not shown:
                 start, shown = time, [frame]
                 continue
-            tick = self._tick(time - start)
+            place = (time - start) * self.rate
+            # ceil(x - 1/2): the first tick that is not more than half a tick earlier.
+            tick = -int((Fraction(1, 2) - place) // 1)
+            self.jitter = max(self.jitter, abs(float(place - tick)))
             if (self.ticks - tick) > MAX_BACK * self.rate:
                 raise TimestampError(
                     f"its timestamps go back from {float(self.ticks / self.rate):.2f} s"
@@ -102,7 +115,3 @@ class Schedule(Generic[F]):
         while self.ticks < until:
             self.ticks += 1
             yield frame
-
-    def _tick(self, seconds: Fraction) -> int:
-        # ceil(x - 1/2): the first tick that is not more than half a tick earlier.
-        return -int((Fraction(1, 2) - seconds * self.rate) // 1)
