@@ -1,5 +1,6 @@
 """Files that stages made, under the digest of their content."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +54,16 @@ class ArtifactStore:
         """
         artifact = Artifact(name, digest_file(temporary), temporary.stat().st_size)
         final = self.path(stage, artifact)
-        if self.verify(stage, artifact):
-            # The same bytes were made before (a crash before their row, a twin clip). Touched,
-            # they count as new, so that a sweep does not take them before their row is there.
-            temporary.unlink()
-            final.touch()
-            return artifact
+        try:
+            # The same bytes may have been made before (a crash before their row, a twin
+            # clip). Touched, they count as new, so that no sweep takes them from now on.
+            os.utime(final)
+        except FileNotFoundError:
+            pass
+        else:
+            if self.verify(stage, artifact):
+                temporary.unlink()
+                return artifact
         commit_file(temporary, final, digest=artifact.digest, point="artifact")
         return artifact
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from catalog.entries import Entry
-from catalog.tables import Table, clean, connect, view
+from catalog.tables import Table, clean, connect, last_rows, view
 
 SCHEMA = pa.schema(
     [
@@ -30,8 +30,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+KEYS = ("clip", "uri")
 # Rows that are equal in all of this are equal in all that matters.
-_LAST_FIRST = "added_at desc, clip, mtime_ns desc, run desc, label, layout, identity"
+LAST_FIRST = "added_at desc, clip, mtime_ns desc, run desc, label, layout, identity"
 
 
 def now() -> datetime:
@@ -123,11 +124,9 @@ class ClipTable:
         with connect(self._spill) as connection:
             view(connection, "rows", self._paths(), SCHEMA)
             connection.register("wanted", wanted)
-            found = connection.sql(
-                f"select {', '.join(SCHEMA.names)} from rows "
-                "semi join wanted using (uri, size, mtime_ns) "
-                f"qualify row_number() over (partition by uri order by {_LAST_FIRST}) = 1"
-            ).to_arrow_table()
+            source = "(from rows semi join wanted using (uri, size, mtime_ns))"
+            last_rows(connection, "last", source, SCHEMA, ("uri",), LAST_FIRST)
+            found = connection.sql("from last").to_arrow_table()
         known: dict[str, ClipRow] = {}
         for batch in found.to_batches(max_chunksize=65536):
             columns = [batch[name].to_pylist() for name in SCHEMA.names]
@@ -153,12 +152,9 @@ class ClipTable:
             source = "rows"
             if clips is not None:
                 connection.register("wanted", pa.table({"clip": pa.array(clips, pa.string())}))
-                source = "rows semi join wanted using (clip)"
-            return connection.sql(
-                f"select {', '.join(SCHEMA.names)} from {source} "
-                f"qualify row_number() over (partition by clip, uri order by {_LAST_FIRST}) = 1 "
-                "order by clip, uri"
-            ).to_arrow_table()
+                source = "(from rows semi join wanted using (clip))"
+            last_rows(connection, "last", source, SCHEMA, KEYS, LAST_FIRST)
+            return connection.sql("from last order by clip, uri").to_arrow_table()
 
     def _paths(self) -> list[Path]:
         return [file.path for file in self.table.files()]

@@ -12,7 +12,7 @@ from infra.storage import lake_errors, write_atomic
 
 FORMAT = 1
 _MARKER = "lake.json"
-_OWN = {"clips", "outcomes", "artifacts", "releases", "tmp", "home"}
+_OWN = {"clips", "outcomes", "artifacts", "releases", "tmp", "prefect"}
 
 
 class Lake:

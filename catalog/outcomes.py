@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from catalog.artifacts import Artifact
 from catalog.clips import now
-from catalog.tables import Table, clean, connect, literal, quoted, view
+from catalog.tables import Table, clean, connect, last_rows, literal, quoted, view
 
 Status = Literal["done", "rejected", "failed", "quarantined", "void"]
 
@@ -45,10 +45,7 @@ SCHEMA = pa.schema(
 )
 
 # Rows that are equal in all of this are equal in all that matters.
-_LAST_FIRST = (
-    "finished_at desc, attempts desc, (status = 'void') desc, run desc, worker desc, "
-    "filename desc, file_row_number desc"
-)
+LAST_FIRST = "finished_at desc, attempts desc, (status = 'void') desc, run desc, worker desc"
 
 
 @dataclass(frozen=True)
@@ -233,40 +230,25 @@ class OutcomeTable:
                 )
                 if clips is not None:
                     source = f"(from {source} semi join wanted using (clip))"
-                names.append(last_rows(connection, f"last_{number}", source))
+                last_outcomes(connection, f"last_{number}", source)
+                names.append(f"last_{number}")
             yield connection, names
 
 
-def last_rows(connection: duckdb.DuckDBPyConnection, name: str, source: str) -> str:
-    """Create the view ``name`` of those rows of ``source`` that count; returns its name.
-
-    Sorting millions of rows into groups would take seconds, and nearly every clip has one row
-    a stage. So first it is asked whether there are as many digests of keys as rows: then
-    every row is its key's last (equal digests of different keys would only send us the longer
-    way). Otherwise the rows that are not their key's last are listed, and left out.
+def last_outcomes(connection: duckdb.DuckDBPyConnection, name: str, source: str) -> None:
+    """Create the view ``name`` of those rows of ``source`` that count.
 
     Args:
         connection: Where to create it.
         name: Of the view.
-        source: An SQL relation with the columns of ``SCHEMA``, ``filename`` and
-            ``file_row_number``.
+        source: An SQL relation made by `catalog.tables.view`, filtered at most.
     """
-    answer = connection.execute(
-        f"select count(*) = count(distinct hash(clip, stage, fingerprint)) from {source}"
-    ).fetchone()
-    rows = source
-    if answer is None or not answer[0]:
-        connection.execute(
-            f"create temp table {name}_past as with again as (select clip, stage, fingerprint "
-            f"from {source} group by all having count(*) > 1) select filename, file_row_number "
-            f"from {source} semi join again using (clip, stage, fingerprint) "
-            "qualify row_number() over (partition by clip, stage, fingerprint "
-            f"order by {_LAST_FIRST}) > 1"
-        )
-        rows = f"(from {source} anti join {name}_past using (filename, file_row_number))"
-    columns = ", ".join(quoted(column) for column in SCHEMA.names)
-    connection.execute(f"create view {name} as select {columns} from {rows} where status <> 'void'")
-    return name
+    last_rows(
+        connection, f"{name}_or_void", source, SCHEMA, ("clip", "stage", "fingerprint"), LAST_FIRST
+    )
+    connection.execute(
+        f"create view {quoted(name)} as from {quoted(name + '_or_void')} where status <> 'void'"
+    )
 
 
 def outcome_of(row: Mapping[str, Any]) -> Outcome:

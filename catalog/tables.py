@@ -202,6 +202,48 @@ def view(
         connection.register(name, pa.schema([*schema, *place]).empty_table())
 
 
+def last_rows(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    source: str,
+    schema: pa.Schema,
+    keys: Sequence[str],
+    last_first: str,
+) -> None:
+    """Create the view ``name`` that holds, of the rows of each key, the last.
+
+    Sorting millions of rows into groups would take seconds, and nearly every key has one row.
+    So first it is asked whether there are as many digests of keys as rows: then every row is
+    its key's last (equal digests of different keys only send us the longer way). Otherwise
+    the rows that are not their key's last are listed, and left out.
+
+    Args:
+        connection: Where to create it.
+        name: Of the view.
+        source: An SQL relation made by :func:`view`, filtered at most.
+        schema: Of the rows.
+        keys: Columns that make up the key.
+        last_first: SQL order that puts a key's last row first; ties are broken by the place
+            in the files.
+    """
+    key = ", ".join(keys)
+    answer = connection.execute(
+        f"select count(*) = count(distinct hash({key})) from {source}"
+    ).fetchone()
+    if answer is None or not answer[0]:
+        past = quoted(f"{name}_past")
+        connection.execute(
+            f"create temp table {past} as with again as "
+            f"(select {key} from {source} group by all having count(*) > 1) "
+            f"select filename, file_row_number from {source} semi join again using ({key}) "
+            f"qualify row_number() over (partition by {key} "
+            f"order by {last_first}, filename desc, file_row_number desc) > 1"
+        )
+        source = f"(from {source} anti join {past} using (filename, file_row_number))"
+    columns = ", ".join(quoted(column) for column in schema.names)
+    connection.execute(f"create view {quoted(name)} as select {columns} from {source}")
+
+
 def literal(text: str) -> str:
     """``text`` as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
