@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -139,6 +139,11 @@ class Lease:
         return any(Process.find(who.pid) == who for who in (self.driver, self.supervisor))
 
 
+def lease_folder(lake: Path) -> Path:
+    """Where the leases of a lake's drivers lie."""
+    return lake / "tmp" / "leases"
+
+
 def boot_id() -> str:
     """Id of this boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -158,6 +163,7 @@ def run_in_session(
     run: str = "",
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    killed: Callable[[str], None] = lambda run: None,
 ) -> int:
     """Run a driver in a session of its own, and leave no process of it behind.
 
@@ -170,11 +176,12 @@ def run_in_session(
         run: Id of the run, if it is known already (else see :func:`name_run`).
         env: The driver's environment; ours by default.
         cwd: The driver's working folder; ours by default.
+        killed: Told the id of the run that the driver was at when a signal ended it.
 
     Returns:
         The driver's exit code; 128 plus the signal's number where a signal ended it.
     """
-    trampoline = [sys.executable, "-m", __name__, str(os.getpid()), *argv]
+    trampoline = [sys.executable, "-P", "-m", __name__, str(os.getpid()), *argv]
     driver = subprocess.Popen(trampoline, env=env, cwd=cwd, start_new_session=True)
     leader, ourselves = Process.find(driver.pid), Process.find(os.getpid())
     try:
@@ -187,7 +194,11 @@ def run_in_session(
         driver.kill()
         kill_session(driver.pid, since=0)
         status = driver.wait()
-        (leases / f"{driver.pid}.json").unlink(missing_ok=True)
+        path = leases / f"{driver.pid}.json"
+        lease = Lease.read(path)
+        path.unlink(missing_ok=True)
+    if status < 0 and lease and lease.run:
+        killed(lease.run)
     return status if status >= 0 else 128 - status
 
 

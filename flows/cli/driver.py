@@ -1,0 +1,146 @@
+"""A build's own process: started by the command, supervised, and leaving nothing behind.
+
+The command that a person types is a thin supervisor. It sees to the Prefect server, then
+runs itself again as the *driver* in a session of its own, passes Ctrl-C on to it, and ends
+whatever the driver's death left over.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from catalog.lake import Lake
+from flows.cli.common import INTERRUPTED, end, stderr
+from flows.server import (
+    BUILD_DEPLOYMENT,
+    client_environment,
+    ensure_server,
+    start_serving,
+    stop_server,
+)
+from flows.tally import Tally
+from infra.processes import lease_folder, reap_stale, run_in_session
+
+_DRIVER = "LIMELIGHT_DRIVER"
+
+
+def supervise(lake: Path, *, keep_server: bool = True) -> None:
+    """Run the rest of this command as a supervised driver, and end with its exit code.
+
+    Returns only in the driver itself.
+
+    Args:
+        lake: Made if it is missing.
+        keep_server: Leave the Prefect server running for the UI and the next command.
+
+    Raises:
+        LakeError: It cannot be made or written.
+        EngineError: The Prefect server does not start.
+    """
+    if os.environ.get(_DRIVER):
+        return
+    root = Lake.open(lake, create=True).root
+    lost = reap_stale(lease_folder(root))
+    api_url = ensure_server(root)
+    environment = {**os.environ, **client_environment(root, api_url)}
+    code = run_in_session(
+        [sys.executable, "-m", "flows.cli", *sys.argv[1:]],
+        leases=lease_folder(root),
+        env={**environment, _DRIVER: "1"},
+        killed=lost.append,
+    )
+    if lost:
+        _mark_crashed(lost, environment)
+    if keep_server:
+        # From now on the UI can retry and start builds too; during the build it would only
+        # have taken time from it.
+        start_serving(root, api_url)
+    else:
+        stop_server(root)
+    end(code)
+
+
+def _mark_crashed(runs: list[str], environment: Mapping[str, str]) -> None:
+    # Prefect reads its settings at import, and only a driver needs it at all.
+    os.environ.update(environment)
+    from flows.serving import mark_crashed
+
+    mark_crashed(runs, "Its process was killed; what it had finished is kept.")
+
+
+def run_build(parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """Run the build flow here, as a run of its deployment.
+
+    Args:
+        parameters: Of `flows.build.build_dataset`.
+        quiet: Show no progress bar.
+
+    Returns:
+        The summary, as a dictionary.
+    """
+    from prefect.exceptions import CancelledRun
+
+    from flows import build
+    from flows.serving import attached_run
+
+    def stop(sign: int, frame: FrameType | None) -> None:
+        build.interrupted.set()
+
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, stop)
+    if not quiet:
+        build.observers.append(Bar)
+    try:
+        summary: dict[str, Any] = attached_run(build.build_dataset, BUILD_DEPLOYMENT, parameters)
+    except CancelledRun:
+        stderr.print("cancelled: what was finished is kept; the same command resumes")
+        end(INTERRUPTED)
+    return summary
+
+
+class Bar:
+    """A progress bar on standard error that follows a tally; use as a context manager."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=stderr,
+            transient=True,
+            get_time=None,
+        )
+
+    def __enter__(self) -> Self:
+        tally = self._tally
+        task = self._progress.add_task(tally.step, total=None)
+        refresh = self._progress.get_renderables
+
+        def current() -> Any:
+            self._progress.update(
+                task,
+                description=tally.step,
+                total=tally.total or None,
+                completed=tally.finished,
+            )
+            return refresh()
+
+        self._progress.get_renderables = current  # type: ignore[method-assign]
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()

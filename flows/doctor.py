@@ -1,0 +1,127 @@
+"""Is everything here that Limelight needs? One line each, with what to do where not."""
+
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
+from packaging.requirements import Requirement
+
+from catalog.lake import Lake
+from flows.server import server_status
+from infra import weights
+from infra.errors import LimelightError
+
+ENOUGH_MEMORY = 6 << 30
+ENOUGH_DISK = 5 << 30
+
+
+class Finding(NamedTuple):
+    """One line of the doctor's report.
+
+    Attributes:
+        what: Was looked at.
+        state: ``good``, ``note`` (works, but read it) or ``bad`` (will not work).
+        found: What was found.
+        do: What to do about it.
+    """
+
+    what: str
+    state: Literal["good", "note", "bad"]
+    found: str
+    do: str = ""
+
+
+def examine(lake: Path) -> list[Finding]:
+    """Look at the machine, the packages, the weights, the lake and its server."""
+    return [*_machine(lake), *_packages(), *_weights(), *_lake(lake)]
+
+
+def _machine(lake: Path) -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0))
+    yield Finding("processor cores", "good", str(cores))
+    memory = psutil.virtual_memory().available
+    yield Finding(
+        "free memory",
+        "good" if memory >= ENOUGH_MEMORY else "note",
+        f"{memory / 1e9:.1f} GB",
+        "" if memory >= ENOUGH_MEMORY else "set [engine] workers = 1 and a smaller frame_bytes",
+    )
+    folder = lake.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    yield Finding(
+        "free disk",
+        "good" if free >= ENOUGH_DISK else "note",
+        f"{free / 1e9:.1f} GB at {folder}",
+        "" if free >= ENOUGH_DISK else "free some space, or choose another --lake",
+    )
+    shm = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").exists() else 0
+    yield Finding(
+        "shared memory",
+        "good" if shm >= 256 << 20 else "note",
+        f"{shm / 1e6:.0f} MB",
+        "" if shm >= 256 << 20 else "Ray will use the disk instead: slower, but it works",
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    wrong = []
+    for text in importlib.metadata.requires("limelight") or []:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
+    yield Finding(
+        "packages",
+        "bad" if wrong else "good",
+        "; ".join(wrong) or "all there, at versions that work together",
+        "pip install -c constraints.txt -e ." if wrong else "",
+    )
+
+
+def _weights() -> Iterator[Finding]:
+    states = {name: weights.verify(name) for name in weights.registry()}
+    for state, grade in (("damaged", "bad"), ("absent", "note")):
+        names = [name for name, found in states.items() if found == state]
+        if names:
+            yield Finding(
+                "weights",
+                "bad" if grade == "bad" else "note",
+                f"{state}: {', '.join(names)}",
+                "limelight weights pull",
+            )
+    if set(states.values()) == {"present"}:
+        yield Finding("weights", "good", f"{len(states)} files, all as published")
+
+
+def _lake(path: Path) -> Iterator[Finding]:
+    try:
+        root = Lake.open(path).root
+    except LimelightError as error:
+        yield Finding("lake", "note", error.message, error.hint)
+        return
+    writable = os.access(root, os.W_OK)
+    yield Finding(
+        "lake",
+        "good" if writable else "bad",
+        str(root),
+        "" if writable else "make it writable, or choose another with --lake",
+    )
+    server = server_status(root)
+    if server is None:
+        yield Finding(
+            "Prefect server", "note", "not running", "started by a build, or limelight up"
+        )
+    else:
+        yield Finding("Prefect server", "good", server.url)

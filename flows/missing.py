@@ -1,0 +1,87 @@
+"""What is left to do: the one act behind build, resume, rerun, retry and the next schedule."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.base import Stage
+
+_CODES = {"done": 1, "rejected": 2, "failed": 3, "quarantined": 4}
+_NOTHING, _DONE, _REJECTED, _FAILED, _QUARANTINED = 0, 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class State:
+    """Where each clip stands with each stage, under the current fingerprints.
+
+    Attributes:
+        clips: Clip ids.
+        stages: Stage names, in order.
+        codes: uint8 array (clips, stages) of status codes; 0 where there is no row.
+    """
+
+    clips: Sequence[str]
+    stages: tuple[str, ...]
+    codes: np.ndarray
+
+    @classmethod
+    def read(cls, latest: pa.Table, clips: Sequence[str], stages: Sequence[Stage[Any]]) -> "State":
+        """Arrange the rows of ``OutcomeTable.latest`` as a matrix."""
+        names = tuple(stage.name for stage in stages)
+        codes = np.zeros((len(clips), len(names)), np.uint8)
+        ids = pa.array(clips, pa.string())
+        for column, name in enumerate(names):
+            rows = latest.filter(pc.field("stage") == name)
+            if not rows.num_rows:
+                continue
+            at = pc.index_in(rows["clip"].cast(pa.string()), value_set=ids)
+            known = pc.is_valid(at).to_numpy()
+            position = pc.fill_null(at, 0).to_numpy()[known]
+            status = rows["status"].cast(pa.string()).to_pylist()
+            codes[position, column] = np.array([_CODES[s] for s in status], np.uint8)[known]
+        return cls(clips, names, codes)
+
+    def complete(self) -> np.ndarray:
+        """Bool array (clips,): every stage is done, so the clip belongs in the release."""
+        complete: np.ndarray = np.all(self.codes == _DONE, axis=1)
+        return complete
+
+    def runnable(self, stages: Sequence[Stage[Any]]) -> np.ndarray:
+        """Bool array (clips, stages): what a build must run.
+
+        A stage runs where it has no row or failed, unless a stage that it rests on turned
+        the clip down. A quarantined clip is left alone until someone retries it.
+        """
+        runs = (self.codes == _NOTHING) | (self.codes == _FAILED)
+        blocked = self.codes == _REJECTED
+        column = {name: i for i, name in enumerate(self.stages)}
+        for i, stage in enumerate(stages):
+            for name in (*stage.needs, *stage.after):
+                blocked[:, i] |= blocked[:, column[name]]
+        aside = (self.codes == _QUARANTINED).any(axis=1, keepdims=True)
+        return np.asarray(runs & ~blocked & ~aside)
+
+    def tasks(
+        self, stages: Sequence[Stage[Any]], group: Sequence[str]
+    ) -> Iterator[tuple[str, list[str]]]:
+        """Yield (clip, stages to run) for the stages of one group.
+
+        A clip waits while a stage of an earlier group that it rests on has not been done.
+        """
+        runs = self.runnable(stages)
+        column = {name: i for i, name in enumerate(self.stages)}
+        inside = [column[name] for name in group]
+        rests = {
+            column[name]
+            for stage in stages
+            if stage.name in group
+            for name in (*stage.needs, *stage.after)
+            if name not in group
+        }
+        ready = (self.codes[:, sorted(rests)] == _DONE).all(axis=1)
+        for row in np.flatnonzero(runs[:, inside].any(axis=1) & ready).tolist():
+            yield self.clips[row], [self.stages[i] for i in inside if runs[row, i]]

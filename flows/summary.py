@@ -1,0 +1,72 @@
+"""What a build came to: the numbers that the command line, Prefect and schedulers show."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from catalog.release import Release
+from catalog.verdicts import verdict
+from flows.builder import Build
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A finished build.
+
+    Attributes:
+        name: Of the release.
+        version: Of the release; empty where nothing was kept.
+        digest: Of the release; empty where nothing was kept.
+        path: Folder of the release.
+        clips: Members of the build.
+        verdicts: Clips by verdict: ``done`` (kept), ``rejected``, ``failed``, ``quarantined``,
+            ``pending``.
+        computed: Outcomes that this build computed, by stage; empty when all was there.
+        stages: A row a stage, as in `flows.tally.Tally.rows`.
+        turned_down: Reasons of clips that were not kept: label, verdict, stage and reason
+            (the first hundred).
+        seconds: Wall time.
+    """
+
+    name: str
+    version: str
+    digest: str
+    path: str
+    clips: int
+    verdicts: dict[str, int]
+    computed: dict[str, int]
+    stages: list[dict[str, Any]]
+    turned_down: list[dict[str, str]]
+    seconds: float
+
+    @property
+    def troubled(self) -> bool:
+        """Whether clips failed or were quarantined: somebody should look."""
+        return bool(self.verdicts.get("failed") or self.verdicts.get("quarantined"))
+
+
+def summarise(build: Build, release: Release | None, seconds: float) -> Summary:
+    """Sum up a build whose steps are over."""
+    names = [stage.name for stage in build.stages]
+    outcomes = build.lake.outcomes.of([m.clip for m in build.members], build.fingerprints)
+    verdicts: Counter[str] = Counter()
+    turned_down = []
+    for member in build.members:
+        status, stage, reason = verdict(outcomes[member.clip], names)
+        verdicts[status] += 1
+        if status != "done":
+            turned_down.append(
+                {"label": member.label, "verdict": status, "stage": stage, "reason": reason}
+            )
+    return Summary(
+        name=build.request.name,
+        version=release.version if release else "",
+        digest=release.digest if release else "",
+        path=str(release.path) if release else "",
+        clips=len(build.members),
+        verdicts=dict(verdicts),
+        computed=build.tally.computed(),
+        stages=build.tally.rows(),
+        turned_down=sorted(turned_down, key=lambda row: row["label"])[:100],
+        seconds=round(seconds, 2),
+    )
