@@ -83,11 +83,13 @@ class FailsOnce(Echo):
         return super().run(payload, note)
 
 
-class Quiet:
-    """Does nothing: what remains is the engine."""
+class Threads:
+    """Returns how many threads OpenCV and OpenMP would use."""
 
-    def run(self, payload: int, note: Note) -> int:
-        return payload
+    def run(self, payload: str, note: Note) -> list[object]:
+        import cv2
+
+        return [cv2.getNumThreads(), os.environ["OMP_NUM_THREADS"]]
 
     def close(self) -> None:
         pass

@@ -254,6 +254,19 @@ def test_closing_a_pool_closes_its_workers(make_pool: MakePool, tmp_path: Path) 
     assert [line.split()[0] for line in journal.read_text().splitlines()] == ["a", "close"]
 
 
+def test_workers_use_one_thread(make_pool: MakePool) -> None:
+    [result] = make_pool("engine_workers:Threads").run(words("a"))
+    assert isinstance(result, Done)
+    assert result.value == [1, "1"]
+
+
+def test_a_pool_does_not_change_its_kind() -> None:
+    with open_engine("inline") as engine:
+        engine.pool("p", WorkerSpec(ECHO, {"seconds": 1}), Resources(), None)
+        with pytest.raises(EngineError, match="'p' exists already"):
+            engine.pool("p", WorkerSpec(ECHO, {"seconds": 2}), Resources(), None)
+
+
 def test_few_items_do_not_start_many_workers(make_pool: MakePool, tmp_path: Path) -> None:
     list(make_pool(size=8).run(words("a")))
     assert len(list(tmp_path.glob("*.log"))) == 1

@@ -68,6 +68,14 @@ def exit_name(status: int) -> str:
         return f"signal {-status}"
 
 
+def other_worker(pool: str) -> EngineError:
+    """The error for a pool that is asked for again, but with workers of another kind."""
+    return EngineError(
+        f"pool {pool!r} exists already, with workers made otherwise",
+        hint="give the pool another name, or open another engine",
+    )
+
+
 def cannot_make(spec: WorkerSpec, what: str, stderr: str = "") -> EngineError:
     """The error for a worker that cannot be made, whatever the item."""
     details = f"\n{stderr}" if stderr else ""

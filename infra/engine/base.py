@@ -137,8 +137,13 @@ class Pool(Protocol):
     ) -> Iterator[Result]:
         """Yield one result an item, as they come; items are drawn only as workers free up.
 
+        Once ``cancelled`` says so, or the iterator is closed, what is in flight is killed and
+        the iteration ends, without results for the rest.
+
         Raises:
             LakeError: A worker raised one (disk full, read-only): nothing else will go well.
+            WeightsError: A worker cannot be made for want of a weight.
+            EngineError: No worker can be made, or they die whatever they are given.
         """
 
 
@@ -149,7 +154,8 @@ class Engine(Protocol):
         """The pool of that name, made at first use; ``size`` None means as many as fit.
 
         Raises:
-            EngineError: The cluster can never meet ``resources``.
+            EngineError: The cluster can never meet ``resources``, or the name belongs to a
+                pool of other workers.
         """
 
     def close(self) -> None:

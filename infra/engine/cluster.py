@@ -4,9 +4,12 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import ray
@@ -20,6 +23,8 @@ from infra.settings import Settings
 _PREFIX = "ll-"
 _LONGEST_TEMPORARY = 24
 """A socket's path has at most 107 bytes, and Ray adds some 70 of its own."""
+
+_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED")
 
 _TOKEN = secrets.token_hex(32)
 """One for all the clusters of this process, because Ray keeps the first that it reads."""
@@ -41,11 +46,11 @@ class Cluster:
                 "this process is connected to Ray already",
                 hint="close the other engine first; its pools can be shared by all threads",
             )
-        self._environment = dict(os.environ)
+        self._environment = {name: os.environ.get(name) for name in _VARIABLES}
         self.folder = _fresh_folder()
         try:
             if settings.ray_address:
-                self._init(address=settings.ray_address)
+                _init(address=settings.ray_address)
             else:
                 self._start(settings)
         except BaseException as error:
@@ -91,8 +96,12 @@ class Cluster:
     def close(self) -> None:
         """Disconnect, and end a Ray of our own."""
         ray.shutdown()
-        os.environ.clear()
-        os.environ.update(self._environment)
+        for name, value in self._environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        if in_main_thread() and signal.getsignal(signal.SIGTERM) is _leave:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, settings: Settings) -> None:
@@ -106,7 +115,7 @@ class Cluster:
         os.environ.pop("RAY_AUTH_MODE", None)
         os.environ.update(RAY_AUTH_TOKEN_PATH=str(token), RAY_USAGE_STATS_ENABLED="0")
         cores = len(os.sched_getaffinity(0))
-        self._init(
+        _init(
             address="local",
             # Ray counts the cores itself (it knows of containers), unless we want more.
             num_cpus=settings.workers if settings.workers > cores else None,
@@ -116,11 +125,26 @@ class Cluster:
             _temp_dir=str(self.folder),
         )
 
-    def _init(self, **arguments: Any) -> None:
-        ray.init(**arguments, log_to_driver=False, logging_level=logging.ERROR)
-
     def _nodes(self) -> list[Amounts]:
         return [in_units(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def _init(**arguments: Any) -> None:
+    """Connect, quietly; keep our handler of SIGTERM, over which Ray puts one that aborts."""
+    before = signal.getsignal(signal.SIGTERM)
+    ray.init(**arguments, log_to_driver=False, logging_level=logging.ERROR)
+    if in_main_thread():
+        signal.signal(signal.SIGTERM, _leave if before in (None, signal.SIG_DFL) else before)
+
+
+def in_main_thread() -> bool:
+    """Whether this thread may handle signals."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def _leave(sign: int, frame: FrameType | None) -> None:
+    """End like after Ctrl-C: every ``finally`` runs, and so every process of ours ends."""
+    raise SystemExit(128 + sign)
 
 
 def _words(have: Mapping[str, int]) -> str:

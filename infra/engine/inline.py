@@ -10,7 +10,7 @@ from threading import Lock
 from time import monotonic
 from typing import Self
 
-from infra.engine.attempts import cannot_make, error_name
+from infra.engine.attempts import cannot_make, error_name, other_worker
 from infra.engine.base import Done, Item, Lost, Resources, Result, Worker, WorkerSpec
 from infra.engine.process import TAIL_LINES
 from infra.errors import EngineError, LakeError, LimelightError
@@ -25,7 +25,7 @@ class InlinePool:
 
     def __init__(self, name: str, spec: WorkerSpec) -> None:
         self._name = f"{name}-inline"
-        self._spec = spec
+        self.spec = spec
         self._worker: Worker | None = None
         self._turn = Lock()
         self._closed = False
@@ -77,11 +77,11 @@ class InlinePool:
             raise EngineError("the engine is closed", hint="open a new one")
         if self._worker is None:
             try:
-                self._worker = self._spec.make()
+                self._worker = self.spec.make()
             except LimelightError:
                 raise
             except Exception as error:
-                raise cannot_make(self._spec, f"{error_name(error)}: {error}") from error
+                raise cannot_make(self.spec, f"{error_name(error)}: {error}") from error
         return self._worker
 
     def _discard(self) -> None:
@@ -100,7 +100,10 @@ class InlineEngine:
         self, name: str, spec: WorkerSpec, resources: Resources, size: int | None = None
     ) -> InlinePool:
         """The pool of that name; resources and size do not matter here."""
-        return self._pools.setdefault(name, InlinePool(name, spec))
+        pool = self._pools.setdefault(name, InlinePool(name, spec))
+        if pool.spec != spec:
+            raise other_worker(name)
+        return pool
 
     def close(self) -> None:
         """Close every worker."""

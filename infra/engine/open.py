@@ -4,6 +4,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, Self
 
+from infra.engine.attempts import other_worker
 from infra.engine.base import Engine, Resources, WorkerSpec
 from infra.engine.inline import InlineEngine
 from infra.engine.ledger import Claim, Ledger, amounts
@@ -44,6 +45,7 @@ class RayEngine:
         self._cluster = Cluster(settings)
         self._ledger = Ledger(self._cluster.total())
         self._pools: dict[str, WorkerPool] = {}
+        self._kinds: dict[str, tuple[WorkerSpec, Resources]] = {}
         self._lock = Lock()
 
     def pool(
@@ -59,11 +61,15 @@ class RayEngine:
                 ``LIMELIGHT_WORKERS``. They start as work comes, while there is place.
 
         Raises:
-            EngineError: The cluster can never meet ``resources``, or ``size`` times that.
+            EngineError: The cluster can never meet ``resources``, or ``size`` times that; or
+                the name belongs to a pool of other workers.
         """
         with self._lock:
             if name not in self._pools:
                 self._pools[name] = self._make(name, spec, resources, size)
+                self._kinds[name] = (spec, resources)
+            if self._kinds[name] != (spec, resources):
+                raise other_worker(name)
             return self._pools[name]
 
     def close(self) -> None:
