@@ -6,6 +6,7 @@ right-handed, x right, y up, z towards the viewer, as DECA's are.
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -83,7 +84,7 @@ class Geometry(Stage[GeometryConfig]):
         samples = sample_skin(clip.portrait, vertices, self._faces, self._skin).only(valid)
         fit = fit_light(
             samples,
-            window=self.config.light_window * float(clip.portrait.fps),
+            window=self.config.light_window * float(Fraction(clip.facts["frame"]["fps"])),
             ridge=self.config.light_ridge,
         )
         if self.config.light_colour == "grey":

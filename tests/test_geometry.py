@@ -1,6 +1,5 @@
 """Light fitted to skin, head pose, and the geometry stage, on a face of our own making."""
 
-from fractions import Fraction
 from types import SimpleNamespace
 
 import av
@@ -282,7 +281,6 @@ def clip(tmp_path, monkeypatch):
     class Portrait(list):
         transform = np.eye(2, 3)
         size = SIZE
-        fps = Fraction(25)
 
     clip = Clip(
         "c" * 32,

@@ -144,10 +144,9 @@ class LightFit:
 def fit_light(samples: SkinSamples, *, window: float, ridge: float) -> LightFit:
     """Fit nine coefficients a colour to every frame of a clip, all frames at once.
 
-    Iteratively re-weighted least squares with the weights of Geman and McClure (1985), which
-    end in letting go of what does not fit: where hair lies over the mesh, as it does in one
-    clip of six, Huber's would still bend the light. They are those of the luminance, so
-    that the fit commutes with any change of colours.
+    Iteratively re-weighted least squares with the weights of Geman and McClure (1985). They
+    let go of what does not fit, such as hair over the mesh, which bends the light under
+    Huber's. They are those of the luminance, so that all colours trust the same triangles.
 
     Args:
         samples: The skin.
