@@ -68,10 +68,11 @@ class Matting(Stage[MattingConfig]):
         path = clip.scratch / "mask.mp4"
         coverage = []
         looks = (self._look(frame) for frame in clip.portrait)
-        with GreyWriter(path, size=size, fps=clip.portrait.fps) as writer:
+        # A slower preset would save 2% of the bytes for half as much time again.
+        with GreyWriter(path, size=size, fps=clip.portrait.fps, preset="superfast") as writer:
             for alpha in steady(looks, self.config.temporal, self.config.stillness):
                 large = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
-                mask = np.rint(255 * np.clip(large, 0, 1)).astype(np.uint8)
+                mask = cv2.convertScaleAbs(large, alpha=255)
                 coverage.append(float(mask.mean()) / 255)
                 writer.write(mask)
         return Product(_facts(coverage), {path.name: path})
@@ -129,8 +130,8 @@ class _Steadied:
         self._weight = np.ones_like(alpha)
 
     def add(self, alpha: np.ndarray, weight: np.ndarray) -> None:
-        self._sum += weight * alpha
-        self._weight += weight
+        cv2.accumulateProduct(weight, alpha, self._sum)
+        cv2.accumulate(weight, self._weight)
 
     def mean(self) -> np.ndarray:
         return self._sum / self._weight
