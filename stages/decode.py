@@ -46,7 +46,7 @@ class Tally:
         packets: Packets read.
         hidden: Those among them that an edit list leaves out.
         frames: Frames decoded and sound.
-        corrupt: Frames flagged as damaged, and packets that gave none.
+        corrupt: Frames damaged, or built on such, and packets that gave none.
         first: Seconds from the start to the first of these.
         interlaced: Frames made of two fields.
     """
@@ -98,6 +98,7 @@ class Film:
         base = self.stream.time_base or Fraction(1, 90_000)
         start = (self.stream.start_time or 0) * base
         due = Fraction(0)  # when the next frame is expected, for streams without timestamps
+        broken = False
         for packet in self._packets():
             at = due if packet.pts is None else packet.pts * base - start
             try:
@@ -105,13 +106,17 @@ class Film:
             except FFmpegError:
                 if not packet.is_discard:
                     tally.damage(float(at))
+                    broken = True
                 continue
             for frame in frames:
                 # AVI and raw streams know only the order of decoding.
                 stamp = frame.pts if frame.pts is not None else frame.dts
                 time = due if stamp is None else stamp * base - start
                 due = time + 1 / rate
-                if frame.is_corrupt:
+                # Decoders pass off what builds on a damaged frame as sound; only a key
+                # frame ends the damage.
+                broken = frame.is_corrupt or (broken and not frame.key_frame)
+                if broken:
                     tally.damage(float(time))
                     continue
                 tally.frames += 1

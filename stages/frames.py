@@ -234,7 +234,7 @@ class SourceFrames(Frames):
         if tally.corrupt > self._max_corrupt:
             corrupt = min(tally.corrupt, tally.packets)
             raise CorruptVideo(
-                f"{corrupt} of {tally.packets} frames are corrupt or cannot be decoded,"
+                f"{corrupt} of {tally.packets} frames are corrupt, or build on frames that are;"
                 f" the first at {tally.first:.2f} s",
                 {"packets": tally.packets, "corrupt": corrupt, "first_corrupt": tally.first},
             )

@@ -85,3 +85,9 @@ def write_sound(path: Path, codec: str, *, seconds: float = 0.5) -> Path:
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
+
+
+def plain(path: Path) -> list[np.ndarray]:
+    """Frames as PyAV gives them, with nothing of ours in between."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
