@@ -73,10 +73,11 @@ def make_pool(tmp_path: Path) -> Iterator[MakePool]:
         size: int = 2,
         window_bytes: int = 1 << 30,
         memory_bytes: int = 0,
+        claim: Claim | None = None,
         **arguments: object,
     ) -> WorkerPool:
         spec = WorkerSpec(factory, arguments)
-        claim = Claim("test", {}, Ledger({}))
+        claim = claim or Claim("test", {}, Ledger({}))
 
         def hand(name: str) -> Hand:
             return LocalHand(name, spec, tmp_path, memory_bytes)
@@ -246,6 +247,24 @@ def test_two_threads_share_a_pool(make_pool: MakePool) -> None:
     assert all(id.startswith(name) for name, results in found.items() for id in results)
 
 
+def test_a_busy_pool_makes_room_for_another(make_pool: MakePool) -> None:
+    ledger = Ledger({"CPU": 2})
+    rich = make_pool(claim=Claim("rich", {"CPU": 1}, ledger), seconds=0.1)
+    poor = make_pool(claim=Claim("poor", {"CPU": 1}, ledger))
+    stream = rich.run(words(*(str(n) for n in range(60))))
+    finished = []
+
+    def drain() -> None:
+        finished.append(("rich", len(list(stream))))
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    time.sleep(1)
+    finished.append(("poor", len(list(poor.run(words("a", "b"))))))
+    thread.join()
+    assert finished == [("poor", 2), ("rich", 60)]
+
+
 def test_closing_a_pool_closes_its_workers(make_pool: MakePool, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     pool = make_pool(size=1, journal=str(journal))
@@ -308,6 +327,13 @@ def test_the_board_keeps_its_rules(posted, window, random) -> None:
     assert seen == len(posted)
 
 
+def test_a_closed_board_tells_a_run_that_comes_late() -> None:
+    board, run = Board(1), Run()
+    board.close()
+    board.join(run)
+    assert isinstance(run.told.get_nowait(), Broken)
+
+
 def test_a_failing_board_tells_every_run() -> None:
     board, runs = Board(1), [Run(), Run()]
     for run in runs:
@@ -336,6 +362,7 @@ def test_a_pool_with_several_workers_yields_one_to_a_pool_with_none() -> None:
     assert not ledger.hire("poor", ask)
     assert ledger.must_yield("rich", ask, idle=False)
     ledger.release("rich", ask)
+    assert not ledger.hire("rich", ask)
     assert ledger.hire("poor", ask)
     assert not ledger.must_yield("rich", ask, idle=False)
 

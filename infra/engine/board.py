@@ -14,7 +14,7 @@ from threading import Condition
 
 from infra.engine.attempts import Broken, Failure, HostLostError, Success
 from infra.engine.base import Item
-from infra.errors import LimelightError
+from infra.errors import EngineError, LimelightError
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class Board:
         """Begin a run."""
         with self._changed:
             self._runs.add(run)
+            if self._closed:
+                self._fail(_closed())
 
     def leave(self, run: Run) -> set[Attempt]:
         """End a run, and take its attempts off the board.
@@ -133,16 +135,13 @@ class Board:
     def fail(self, error: LimelightError) -> None:
         """End every run with ``error``."""
         with self._changed:
-            for run in list(self._runs):
-                run.told.put(Broken(error))
-                self._withdraw(run)
-            self._changed.notify_all()
+            self._fail(error)
 
     def close(self) -> None:
-        """Send the keepers home."""
+        """Send the keepers home; end every run."""
         with self._changed:
             self._closed = True
-            self._changed.notify_all()
+            self._fail(_closed())
 
     @property
     def closed(self) -> bool:
@@ -151,6 +150,12 @@ class Board:
 
     def _posted(self) -> int:
         return len(self._queue) + len(self._lonely)
+
+    def _fail(self, error: LimelightError) -> None:
+        for run in list(self._runs):
+            run.told.put(Broken(error))
+            self._withdraw(run)
+        self._changed.notify_all()
 
     def _withdraw(self, run: Run) -> None:
         run.over = True
@@ -167,3 +172,7 @@ class Board:
         held = sum(attempt.item.size for attempt in self._flying)
         fits = held + self._queue[0].item.size <= self._window_bytes
         return self._queue if fits or not self._flying else None
+
+
+def _closed() -> EngineError:
+    return EngineError("the engine is closed", hint="open a new one")

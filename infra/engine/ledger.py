@@ -49,6 +49,9 @@ class Ledger:
     def hire(self, pool: str, ask: Amounts) -> bool:
         """Book one worker for ``pool``; False where nothing is free now (ask again soon)."""
         with self._lock:
+            # What a pool gave up for one that has no worker, it does not snatch back.
+            if self._held[pool] and self._starving(pool, ask):
+                return False
             if any(self._free[name] < amount for name, amount in ask.items()):
                 self._wishes[pool] = (time.monotonic(), ask)
                 return False
@@ -70,15 +73,21 @@ class Ledger:
         items) for a pool that has none at all, if its own pool has others.
         """
         with self._lock:
-            recent = time.monotonic() - _WISH_SECONDS
-            waiting = [
-                other
-                for other, (when, wish) in self._wishes.items()
-                if other != pool and when > recent and wish.keys() & ask.keys()
-            ]
             if idle:
-                return bool(waiting)
-            return self._held[pool] > 1 and any(not self._held[other] for other in waiting)
+                return bool(self._waiting(pool, ask))
+            return self._held[pool] > 1 and self._starving(pool, ask)
+
+    def _waiting(self, pool: str, ask: Amounts) -> list[str]:
+        """The other pools that want something of what ``ask`` takes."""
+        recent = time.monotonic() - _WISH_SECONDS
+        return [
+            other
+            for other, (when, wish) in self._wishes.items()
+            if other != pool and when > recent and wish.keys() & ask.keys()
+        ]
+
+    def _starving(self, pool: str, ask: Amounts) -> bool:
+        return any(not self._held[other] for other in self._waiting(pool, ask))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from infra.engine.board import Attempt, Board, Run, Told
 from infra.engine.judge import Judge
 from infra.engine.keeper import Hand, Keeper
 from infra.engine.ledger import Claim
-from infra.errors import EngineError
 
 POLL_SECONDS = 0.1
 
@@ -64,16 +63,15 @@ class WorkerPool:
     def close(self) -> None:
         """End every worker, and every run."""
         self._board.close()
-        self._board.fail(EngineError("the engine was closed"))
         for keeper in self._keepers:
             keeper.kill()
-        for keeper in self._keepers if self._started else ():
+        with self._lock:
+            started = self._keepers if self._started else []
+        for keeper in started:
             keeper.join()
 
     def _start(self) -> None:
         with self._lock:
-            if self._board.closed:
-                raise EngineError("the engine is closed", hint="open a new one")
             if not self._started:
                 for keeper in self._keepers:
                     keeper.start()

@@ -42,11 +42,13 @@ _ONE_THREAD = (
 
 def import_path() -> list[str]:
     """Folders that this process imports from, beyond its installation: for its workers."""
-    installed = set(sysconfig.get_paths().values())
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    installed = {Path(sysconfig.get_path(kind)).resolve() for kind in kinds}
+    folders = [Path(entry or ".").resolve() for entry in sys.path]
     return [
-        str(Path(entry or ".").resolve())
-        for entry in sys.path
-        if not any(entry.startswith(folder) for folder in installed) and not entry.endswith(".zip")
+        str(folder)
+        for folder in folders
+        if folder.is_dir() and installed.isdisjoint((folder, *folder.parents))
     ]
 
 
