@@ -82,7 +82,7 @@ class Landmarks(Stage[LandmarksConfig]):
             self._model,
             min_score=config.min_score,
             interval=config.redetect,
-            patience=config.max_gap,
+            patience=config.max_gap + config.redetect,
         )
         followed = follower.follow(clip.source)
         facts = _facts(followed)
@@ -147,7 +147,7 @@ def _objection(followed: Followed, facts: Mapping[str, Any], config: LandmarksCo
         )
     missing, gap = facts["missing"], facts["gap"]
     if missing > config.max_missing * total or gap > config.max_gap:
-        cut = _seamless_cut(followed, config.max_missing)
+        cut = _handover(followed, config.max_missing)
         if cut is not None:
             return f"another face takes over at frame {cut}: a cut"
     if missing > config.max_missing * total:
@@ -193,11 +193,11 @@ def _largest_step(track: Track) -> tuple[float, int]:
     return float(steps[most]), track.frames[most + 1]
 
 
-def _seamless_cut(followed: Followed, max_missing: float) -> int | None:
-    """Where another face takes over, if the clip's faces together would leave no gap."""
-    first, *others = followed.tracks
-    seen = set(first.frames).union(*(track.frames for track in others))
-    if followed.frames - len(seen) > max_missing * followed.frames:
+def _handover(followed: Followed, max_missing: float) -> int | None:
+    """Frame at which another face takes over, if together they would fill the clip."""
+    subject, *others = (set(track.frames) for track in followed.tracks)
+    missing = followed.frames - len(subject.union(*others))
+    if not others or missing > max_missing * followed.frames:
         return None
-    starts = [t.frames[0] for t in followed.tracks if t.frames[0] > min(seen)]
-    return min(starts, default=None)
+    first, last = min(subject), max(subject)
+    return first if first >= followed.frames - 1 - last else last + 1

@@ -31,21 +31,28 @@ class Track:
         frames: Indices of the frames in which it was seen, rising.
         meshes: Its mesh in each of these.
         points: All of its landmarks in each, (478, 3) float32, pixels.
+        weight: Size times persistence: what makes a face the clip's subject.
     """
 
     frames: list[int] = field(default_factory=list)
     meshes: list[Mesh] = field(default_factory=list)
     points: list[np.ndarray] = field(default_factory=list)
+    weight: float = 0.0
+
+    def add(self, frame: int, mesh: Mesh, points: np.ndarray) -> None:
+        """Note that the face was seen; a second look at a frame takes the place of the first."""
+        if self.frames and self.frames[-1] == frame:
+            self.weight -= self.mesh.size
+            del self.frames[-1], self.meshes[-1], self.points[-1]
+        self.weight += mesh.size
+        self.frames.append(frame)
+        self.meshes.append(mesh)
+        self.points.append(points)
 
     @property
     def mesh(self) -> Mesh:
         """The latest."""
         return self.meshes[-1]
-
-    @property
-    def weight(self) -> float:
-        """Size times persistence: what makes a face the clip's subject."""
-        return sum(mesh.size for mesh in self.meshes)
 
     def distance(self, centre: np.ndarray) -> float:
         """How far a point is from the face's latest centre, in faces."""
@@ -78,7 +85,8 @@ class FaceFollower:
         model: The nets.
         min_score: Face flag below which a mesh is no face, 0..1.
         interval: Frames from one look of the detector to the next.
-        patience: Frames for which a lost face is awaited.
+        patience: Frames for which a lost face is looked for in every frame; after that it may
+            still return where it was, but is found at the intervals only.
     """
 
     def __init__(self, model: FaceModel, *, min_score: float, interval: int, patience: int) -> None:
@@ -94,17 +102,15 @@ class FaceFollower:
         counts: list[int] = []
         detected = 0
         for index, picture in enumerate(frames):
-            living = [each for each in living if index - each.frames[-1] <= self._patience + 1]
             for track in living:
                 if track.frames[-1] == index - 1:
                     self._see(track, index, picture, track.mesh.roi())
-            lost = any(track.frames[-1] != index for track in living)
-            if lost or index % self._interval == 0:
-                faces = self._look(picture, living)
+            due = index % self._interval == 0
+            if due or any(track.frames[-1] != index for track in living):
+                faces = self._look(picture, living, index, thorough=due)
                 detected = max(detected, len(faces))
-                self._attend(faces, index, picture, living)
-            living = _apart(living)
-            tracks += [track for track in living if track.frames == [index]]
+                self._attend(faces, index, picture, tracks, living)
+            living = _apart([t for t in tracks if index - t.frames[-1] <= self._patience])
             sizes = [track.mesh.size for track in living if track.frames[-1] == index]
             counts.append(sum(size >= COMPARABLE * max(sizes) for size in sizes))
         tracks.sort(key=lambda track: -track.weight)
@@ -116,18 +122,18 @@ class FaceFollower:
         mesh = self._model.mesh(picture, region)
         if mesh.score < self._min_score:
             return False
-        if track.frames and track.frames[-1] == index:  # a second, better look
-            del track.frames[-1], track.meshes[-1], track.points[-1]
-        track.frames.append(index)
-        track.meshes.append(mesh)
-        track.points.append(self._model.refine(picture, mesh.points).astype(np.float32))
+        track.add(index, mesh, self._model.refine(picture, mesh.points).astype(np.float32))
         return True
 
-    def _look(self, picture: np.ndarray, living: list[Track]) -> list[Face]:
+    def _look(
+        self, picture: np.ndarray, living: list[Track], index: int, *, thorough: bool
+    ) -> list[Face]:
         """Ask the detector: everywhere, and closely around each face known."""
-        if not living:
-            return search_faces(self._model, picture)
-        faces = self._model.detect(picture)
+        if thorough:
+            seen = any(track.frames[-1] == index for track in living)
+            faces = search_faces(self._model, picture, deep=not seen)
+        else:
+            faces = self._model.detect(picture)
         for track in living:
             side = _NEIGHBOURHOOD * track.mesh.size
             if side < max(picture.shape[:2]):
@@ -136,9 +142,14 @@ class FaceFollower:
         return distinct(faces)
 
     def _attend(
-        self, faces: list[Face], index: int, picture: np.ndarray, living: list[Track]
+        self,
+        faces: list[Face],
+        index: int,
+        picture: np.ndarray,
+        tracks: list[Track],
+        living: list[Track],
     ) -> None:
-        """Give detected faces to their tracks, and start tracks with new ones."""
+        """Give detected faces to their tracks, old ones too, and start tracks with new ones."""
         strangers = [f for f in faces if all(t.distance(f.centre) >= 1 for t in living)]
         largest = max((track.mesh.size for track in living), default=0.0)
         for track in living:
@@ -147,20 +158,19 @@ class FaceFollower:
                 continue
             if track.frames[-1] < index or distance > _DRIFT:
                 self._see(track, index, picture, face.roi())
-        for face in strangers:
-            track = Track()
-            if (
-                len(living) < MAX_TRACKS
-                and face.size >= COMPARABLE * largest
-                and self._see(track, index, picture, face.roi())
-            ):
-                living.append(track)
+        for face in strangers[: MAX_TRACKS - len(living)]:
+            if face.size < COMPARABLE * largest:
+                continue
+            old = [track for track in tracks if track.distance(face.centre) < 1]
+            track = old[0] if old else Track()
+            if self._see(track, index, picture, face.roi()) and not old:
+                tracks.append(track)
 
 
-def _apart(living: list[Track]) -> list[Track]:
+def _apart(tracks: list[Track]) -> list[Track]:
     """The tracks, without those that have come to follow the face of a weightier one."""
     kept: list[Track] = []
-    for track in sorted(living, key=lambda track: -track.weight):
+    for track in sorted(tracks, key=lambda track: -track.weight):
         if all(other.distance(track.mesh.centre) > _DRIFT for other in kept):
             kept.append(track)
     return kept

@@ -108,8 +108,18 @@ def test_small_faces_of_a_wide_picture_are_found(shared):
     assert len(confident) >= 4
 
 
-def test_a_picture_without_a_face_has_no_landmarks():
-    assert face_landmarks(np.full((200, 300, 3), 90, np.uint8)) is None
+def test_the_largest_clear_face_gives_a_pictures_landmarks(shared):
+    picture = cv2.imread(str(shared / "media" / "group_of_six_t1.jpg"))[:, :, ::-1]
+    points = face_landmarks(picture)
+    assert points.shape == (478, 3)
+    # The detector also sees one of 247 pixels, which the mesh's flag denies.
+    assert np.ptp(points[:468, :2], axis=0).max() == pytest.approx(139, abs=5)
+
+
+def test_an_animal_has_no_landmarks(shared):
+    picture = cv2.imread(str(shared / "media" / "negative_animal_s36.jpg"))[:, :, ::-1]
+    assert detect_faces(picture)
+    assert face_landmarks(picture) is None
 
 
 def test_triangles_cover_the_mesh_once_and_turn_one_way():

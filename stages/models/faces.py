@@ -11,6 +11,8 @@ from stages.models.roi import Roi
 
 FaceModelName = Literal["mediapipe"]
 
+_NEARLY_SQUARE = 1.2
+
 
 class FaceModel(Protocol):
     """What a tracker asks of a face model. Pictures are (H, W, 3) uint8 RGB."""
@@ -39,29 +41,23 @@ class MediapipeFaces:
 FACE_MODELS: dict[FaceModelName, type[MediapipeFaces]] = {"mediapipe": MediapipeFaces}
 
 
-def search_faces(model: FaceModel, picture: np.ndarray) -> list[Face]:
-    """Faces of a picture, small ones too: in all of it, else in ever smaller squares.
-
-    The squares have the picture's short side, then half of it, and overlap by half. The first
-    size at which there is a face ends the search.
+def search_faces(model: FaceModel, picture: np.ndarray, *, deep: bool = True) -> list[Face]:
+    """Faces of a picture, smaller ones too: in all of it, and in squares of its short side.
 
     Args:
         model: Detects them.
         picture: (H, W, 3) uint8 RGB.
+        deep: Look in squares of half that side, if there is no face so far.
 
     Returns:
         Faces, the best score first; none twice.
     """
-    height, width = picture.shape[:2]
-    short = min(height, width)
+    short = min(picture.shape[:2])
     found = model.detect(picture)
-    for side in (short, short / 2):
-        if found:
-            break
-        regions = [
-            Roi(x, y, side, side) for y in _centres(height, side) for x in _centres(width, side)
-        ]
-        found = [face for region in regions for face in model.detect(picture, region)]
+    if max(picture.shape[:2]) > _NEARLY_SQUARE * short:
+        found += _search_squares(model, picture, short)
+    if deep and not found:
+        found = _search_squares(model, picture, short / 2)
     return distinct(found)
 
 
@@ -79,16 +75,32 @@ def detect_faces(picture: np.ndarray, model: FaceModelName = "mediapipe") -> lis
     return search_faces(FACE_MODELS[model](), picture)
 
 
-def face_landmarks(picture: np.ndarray, model: FaceModelName = "mediapipe") -> np.ndarray | None:
-    """The (478, 3) landmarks in pixels of the largest face of a still picture, if it has one."""
+def face_landmarks(
+    picture: np.ndarray, model: FaceModelName = "mediapipe", *, min_score: float = 0.9
+) -> np.ndarray | None:
+    """Landmarks of the largest face of a still picture.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        model: Name of the nets.
+        min_score: Face flag of the mesh net below which there is no face, 0..1.
+
+    Returns:
+        (478, 3) float64 in pixels; None where there is no face.
+    """
     net = FACE_MODELS[model]()
-    faces = search_faces(net, picture)
-    if not faces:
+    meshes = [net.mesh(picture, face.roi()) for face in search_faces(net, picture)]
+    clear = [mesh for mesh in meshes if mesh.score >= min_score]
+    if not clear:
         return None
-    mesh = net.mesh(picture, max(faces, key=lambda face: face.size).roi())
-    return net.refine(picture, mesh.points)
+    return net.refine(picture, max(clear, key=lambda mesh: mesh.size).points)
 
 
-def _centres(length: int, side: float) -> np.ndarray:
-    steps = int(np.ceil(2 * (length - side) / side)) + 1
-    return np.linspace(side / 2, length - side / 2, steps)
+def _search_squares(model: FaceModel, picture: np.ndarray, side: float) -> list[Face]:
+    """Faces in squares that cover the picture and overlap by half or more."""
+    rows, columns = (
+        np.linspace(side / 2, length - side / 2, int(np.ceil(2 * (length - side) / side)) + 1)
+        for length in picture.shape[:2]
+    )
+    squares = [Roi(float(x), float(y), side, side) for y in rows for x in columns]
+    return [face for square in squares for face in model.detect(picture, square)]
