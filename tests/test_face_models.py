@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mediapipe_goldens import NAMES, Goldens
 
 from stages.models.face_detector import FaceDetector, merge_overlapping
 from stages.models.face_mesh import FaceMesh
@@ -21,6 +20,7 @@ from stages.models.topology import (
     MESH_POINTS,
     face_mesh_triangles,
 )
+from tests.mediapipe_goldens import NAMES, Goldens
 
 EXACT = 0.01  # px; what the goldens ask of a warp that equals MediaPipe's
 
