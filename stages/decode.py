@@ -46,7 +46,8 @@ class Tally:
         packets: Packets read.
         hidden: Those among them that an edit list leaves out.
         frames: Frames decoded and sound.
-        corrupt: Frames damaged, or built on such, and packets that gave none.
+        corrupt: Frames damaged, those after them up to the next key frame, and packets that
+            gave none.
         first: Seconds from the start to the first of these.
         interlaced: Frames made of two fields.
     """

@@ -234,7 +234,7 @@ class SourceFrames(Frames):
         if tally.corrupt > self._max_corrupt:
             corrupt = min(tally.corrupt, tally.packets)
             raise CorruptVideo(
-                f"{corrupt} of {tally.packets} frames are corrupt, or build on frames that are;"
+                f"{corrupt} of {tally.packets} frames are corrupt or follow a corrupt one;"
                 f" the first at {tally.first:.2f} s",
                 {"packets": tally.packets, "corrupt": corrupt, "first_corrupt": tally.first},
             )
@@ -292,7 +292,7 @@ def _notes(film: Film) -> list[str]:
     """What a person should know that the other facts do not tell."""
     promised, real = film.headers.frames, film.tally.packets
     notes = []
-    if promised and abs(promised - real) > 2 + real // 10:
+    if promised and abs(promised - real) > max(2, real // 50):
         notes.append(f"the header promises {promised} frames, {real} are there")
     if film.tally.hidden:
         notes.append(f"its edit list leaves out {film.tally.hidden} frames")

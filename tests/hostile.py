@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from media import FRAMES, picture_at, write_film, write_sound
 from PIL import Image
+
+from tests.media import FRAMES, picture_at, write_film, write_sound
 
 Kind = Literal["accepted", "rejected", "unreadable"]
 ACCEPTED: frozenset[Kind] = frozenset({"accepted"})

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import picture_at, plain
 
 from stages.encode import GreyWriter, VideoWriter
 from stages.frames import SourceFrames
+from tests.media import picture_at, plain
 
 
 def write_video(path: Path, frames: list[np.ndarray], fps: Fraction = Fraction(25)) -> Path:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import plain, write_film
 
 from stages.frames import PortraitFrames, SourceFrames
+from tests.media import plain, write_film
 
 BUDGET = 1 << 28
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import av
 import pytest
-from media import FRAMES, write_film, write_sound
 
 from stages.sound import save_sound
+from tests.media import FRAMES, write_film, write_sound
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from media import FRAMES, picture_at, plain, write_film
 from PIL import Image
 
 from stages.bitstream import has_hole
 from stages.frames import SourceFrames, read_headers
 from stages.media import CorruptVideo, UnusableVideo
+from tests.media import FRAMES, picture_at, plain, write_film
 
 BUDGET = 1 << 28
 CLIPS = ["hdtf_WDA_DebbieDingell1_000.mp4", "lp_d0.mp4", "lp_d18.mp4"]
