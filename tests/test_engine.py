@@ -24,7 +24,7 @@ from infra.engine.process import WorkerProcess, import_path
 from infra.errors import EngineError, LakeError, UsageError, WeightsError
 from infra.settings import load_settings
 
-ECHO = "engine_workers:Echo"
+ECHO = "tests.engine_workers:Echo"
 
 
 class LocalHand:
@@ -139,7 +139,7 @@ def test_an_item_that_killed_its_worker_once_is_done_alone_in_a_fresh_process(
     make_pool: MakePool, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
-    pool = make_pool("engine_workers:FailsOnce", seconds=0.05, journal=str(journal))
+    pool = make_pool("tests.engine_workers:FailsOnce", seconds=0.05, journal=str(journal))
     results = by_id(pool.run(words("once", *"abcdef")))
     assert all(isinstance(result, Done) for result in results.values())
     assert {id: r.attempts for id, r in results.items()} == {"once": 2} | dict.fromkeys("abcdef", 1)
@@ -169,7 +169,7 @@ def test_a_worker_that_cannot_be_made_is_an_error_at_once(
     make_pool: MakePool, factory: str, error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        list(make_pool(f"engine_workers:{factory}").run([Item("a", "a")]))
+        list(make_pool(f"tests.engine_workers:{factory}").run([Item("a", "a")]))
 
 
 def test_workers_that_always_die_end_the_run(make_pool: MakePool) -> None:
@@ -274,7 +274,7 @@ def test_closing_a_pool_closes_its_workers(make_pool: MakePool, tmp_path: Path) 
 
 
 def test_workers_use_one_thread(make_pool: MakePool) -> None:
-    [result] = make_pool("engine_workers:Threads").run(words("a"))
+    [result] = make_pool("tests.engine_workers:Threads").run(words("a"))
     assert isinstance(result, Done)
     assert result.value == [1, "1"]
 
@@ -397,7 +397,7 @@ def test_inline_raises_lake_and_weights_errors() -> None:
     with open_engine("inline") as engine:
         with pytest.raises(LakeError):
             list(engine.pool("p", WorkerSpec(ECHO), Resources(), None).run(words("fill_disk")))
-        weightless = WorkerSpec("engine_workers:weightless")
+        weightless = WorkerSpec("tests.engine_workers:weightless")
         with pytest.raises(WeightsError):
             list(engine.pool("q", weightless, Resources(), None).run(words("a")))
 

@@ -20,7 +20,7 @@ from infra.settings import Settings
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
 DEADLINE = 2.0
-ECHO = "engine_workers:Echo"
+ECHO = "tests.engine_workers:Echo"
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_lake_error_ends_the_run(engine: Engine) -> None:
 
 
 def test_a_missing_weight_is_an_error_at_once(engine: Engine) -> None:
-    spec = WorkerSpec("engine_workers:weightless")
+    spec = WorkerSpec("tests.engine_workers:weightless")
     pool = engine.pool("weightless", spec, Resources(num_cpus=0.25), 1)
     with pytest.raises(WeightsError, match="u2net") as caught:
         list(pool.run([Item("a", "a")]))
@@ -159,7 +159,7 @@ from infra.engine.open import open_engine
 from infra.settings import Settings
 
 with open_engine("ray", Settings(workers=2)) as engine:
-    pool = engine.pool("p", WorkerSpec("engine_workers:Echo"), Resources(), None)
+    pool = engine.pool("p", WorkerSpec("tests.engine_workers:Echo"), Resources(), None)
     for result in pool.run([Item("a", "a")] + [Item(str(n), "hang") for n in range(2)]):
         print(result.id, flush=True)
 """

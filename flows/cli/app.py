@@ -1,12 +1,15 @@
-"""The command's root: its groups, and how an error ends it."""
+"""The command's root: its groups, and how it ends."""
 
+import atexit
+import os
 import sys
 
 import typer
 
 from flows import cli
 from flows.cli import build, inspect, lake, serve
-from flows.cli.common import console, errors
+from flows.cli.common import errors
+from flows.cli.driver import is_driver
 
 app = typer.Typer(
     name="limelight",
@@ -22,7 +25,19 @@ for module in (build, inspect, lake, serve):
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    with errors():
-        app(prog_name="limelight")
-    console.file.flush()
-    sys.exit(0)
+    code = 1
+
+    def leave() -> None:
+        # Registered first, so called last: Prefect and Ray have written out what they hold.
+        # Their threads live on, and the interpreter's teardown under them is noise at best.
+        sys.stdout.flush()
+        os._exit(code)
+
+    if is_driver():
+        atexit.register(leave)
+    try:
+        with errors():
+            app(prog_name="limelight")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    sys.exit(code)

@@ -30,6 +30,11 @@ from infra.processes import lease_folder, reap_stale, run_in_session
 _DRIVER = "LIMELIGHT_DRIVER"
 
 
+def is_driver() -> bool:
+    """Whether this process is a driver, and its parent the supervisor."""
+    return _DRIVER in os.environ
+
+
 def supervise(lake: Path, *, keep_server: bool = True) -> None:
     """Run the rest of this command as a supervised driver, and end with its exit code.
 
@@ -43,7 +48,7 @@ def supervise(lake: Path, *, keep_server: bool = True) -> None:
         LakeError: It cannot be made or written.
         EngineError: The Prefect server does not start.
     """
-    if os.environ.get(_DRIVER):
+    if is_driver():
         return
     root = Lake.open(lake, create=True).root
     lost = reap_stale(lease_folder(root))

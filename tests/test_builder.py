@@ -1,0 +1,185 @@
+"""A build computes what is missing and nothing else; its release depends on nothing else."""
+
+import pytest
+
+from catalog.release import Release
+from flows.rerun import Only, void_outcomes
+from infra.engine.open import open_engine
+from infra.settings import load_settings
+from tests.fake_stages import fake_build, write_clips
+
+TEXTS = [f"clip number {number}" for number in range(10)] + ["reject this one"]
+
+
+@pytest.fixture
+def clips(tmp_path):
+    return write_clips(tmp_path / "clips", TEXTS)
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return tmp_path / "lake"
+
+
+def test_a_first_build_computes_every_stage_of_every_clip(lake, clips):
+    build = fake_build(lake, clips)
+    release = build.all()
+    assert build.tally.computed() == {"probe": 11, "quality": 11, "frame": 10}
+    assert release.index.num_rows == 10
+    assert release.verify() == []
+
+
+def test_a_second_build_computes_nothing_and_starts_no_engine(lake, clips):
+    first = fake_build(lake, clips).all()
+
+    def no_engine():
+        raise AssertionError("an engine was started")
+
+    second = fake_build(lake, clips, engine=no_engine)
+    assert second.all().digest == first.digest
+    assert second.tally.computed() == {}
+
+
+def test_a_new_clip_is_all_that_the_next_build_computes(lake, clips):
+    fake_build(lake, clips).all()
+    (clips / "late.mp4").write_text("a late clip")
+    build = fake_build(lake, clips)
+    assert build.all().index.num_rows == 11
+    assert build.tally.computed() == {"probe": 1, "quality": 1, "frame": 1}
+
+
+def test_changing_a_stages_config_computes_it_and_what_rests_on_it(lake, clips):
+    fake_build(lake, clips).all()
+    build = fake_build(lake, clips, probe="other")
+    build.all()
+    assert build.tally.computed() == {"probe": 11, "quality": 11, "frame": 10}
+    build = fake_build(lake, clips, frame="other")
+    build.all()
+    assert build.tally.computed() == {"frame": 10}
+
+
+def test_going_back_to_an_earlier_config_computes_nothing(lake, clips):
+    first = fake_build(lake, clips).all()
+    fake_build(lake, clips, frame="other").all()
+    back = fake_build(lake, clips)
+    assert back.all().digest == first.digest
+    assert back.tally.computed() == {}
+
+
+def test_a_stage_that_only_waits_for_a_decision_is_not_computed_again_with_it(lake, clips):
+    fake_build(lake, clips).all()
+    build = fake_build(lake, clips, quality="other")
+    build.all()
+    assert build.tally.computed() == {"quality": 11}
+
+
+def test_voiding_a_stage_computes_that_stage_alone(lake, clips):
+    first = fake_build(lake, clips)
+    digest = first.all().digest
+    outcomes = first.lake.outcomes.of([m.clip for m in first.members], first.fingerprints)
+    first.lake.outcomes.void([made["frame"] for made in outcomes.values() if "frame" in made])
+    again = fake_build(lake, clips)
+    assert again.all().digest == digest
+    assert again.tally.computed() == {"frame": 10}
+
+
+def test_copies_of_a_clip_are_one_member(lake, clips):
+    (clips / "copy.mp4").write_text(TEXTS[0])
+    build = fake_build(lake, clips)
+    build.all()
+    assert len(build.members) == 11
+    assert build.tally.computed()["probe"] == 11
+
+
+def test_a_clip_that_raises_is_quarantined_and_left_alone(lake, clips):
+    (clips / "bad.mp4").write_text("raise please")
+    build = fake_build(lake, clips)
+    release = build.all()
+    assert release.index.num_rows == 10
+    (bad,) = quarantined(build)
+    assert bad.stage == "frame"
+    assert bad.error == "ValueError"
+    assert "I was told to" in bad.reason
+    assert bad.command.startswith("limelight quarantine reproduce release ")
+    again = fake_build(lake, clips)
+    again.all()
+    assert again.tally.computed() == {}
+
+
+def test_an_unreadable_entry_ends_in_an_outcome(lake, clips):
+    (clips / "loop.mp4").symlink_to("loop.mp4")
+    build = fake_build(lake, clips)
+    assert build.all().index.num_rows == 10
+    rejected = statuses(build, "rejected")
+    assert len(rejected) == 2
+    assert any("link" in outcome.reason for outcome in rejected)
+
+
+def test_a_build_without_any_kept_clip_has_no_release(lake, tmp_path):
+    clips = write_clips(tmp_path / "none", ["reject a", "reject b"])
+    assert fake_build(lake, clips).all() is None
+
+
+def test_two_releases_share_a_lake(lake, clips, tmp_path):
+    one = fake_build(lake, clips, name="one").all()
+    other = write_clips(tmp_path / "other", ["only this"])
+    two = fake_build(lake, other, name="two").all()
+    assert (one.index.num_rows, two.index.num_rows) == (10, 1)
+    assert Release.open(fake_build(lake, clips).lake, "one").digest == one.digest
+
+
+def test_rerun_of_an_unknown_stage_is_refused(lake, clips):
+    from catalog.members import read_recipe
+    from flows.config import BuildConfig
+    from infra.errors import UsageError
+
+    build = fake_build(lake, clips)
+    build.all()
+    recipe = read_recipe(build.lake, "release")
+    with pytest.raises(UsageError, match="no stage is called 'mating'"):
+        void_outcomes(build.lake, recipe, BuildConfig(), stage="mating", only=Only.ALL)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_digest_is_the_same_for_any_number_of_workers(tmp_path, clips, workers):
+    inline = fake_build(tmp_path / "inline", clips).all()
+
+    def engine():
+        return open_engine("ray", load_settings(workers=workers))
+
+    ray = fake_build(tmp_path / "ray", clips, engine=engine).all()
+    assert ray.digest == inline.digest
+
+
+@pytest.mark.ray
+def test_poisoned_clips_are_quarantined_and_no_other(tmp_path, clips):
+    misdeeds = ["raise", "segfault", "exit", "hang", "leak"]
+    for misdeed in misdeeds:
+        (clips / f"{misdeed}.mp4").write_text(f"{misdeed} now")
+
+    def engine():
+        return open_engine("ray", load_settings(workers=2))
+
+    build = fake_build(tmp_path / "lake", clips, engine=engine, impatient=True)
+    assert build.all().index.num_rows == 10
+    labels = {member.clip: member.label for member in build.members}
+    found = {labels[outcome.clip].removesuffix(".mp4"): outcome for outcome in quarantined(build)}
+    assert sorted(found) == sorted(misdeeds)
+    assert {outcome.stage for outcome in found.values()} == {"frame"}
+    assert found["raise"].error == "ValueError"
+    assert found["segfault"].error == "SIGSEGV"
+    assert "about to fall over" in found["segfault"].stderr
+    assert found["exit"].error == "exit 3"
+    assert "hung" in found["hang"].reason
+    assert found["leak"].error == "MemoryError"
+    assert all(outcome.attempts == 2 for outcome in found.values())
+
+
+def statuses(build, status):
+    outcomes = build.lake.outcomes.of([m.clip for m in build.members], build.fingerprints)
+    return [o for made in outcomes.values() for o in made.values() if o.status == status]
+
+
+def quarantined(build):
+    return statuses(build, "quarantined")

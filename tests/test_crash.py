@@ -1,0 +1,167 @@
+"""Killed at any write boundary, a build is finished by building again, to the same bytes."""
+
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.fake_stages import write_clips
+
+TEXTS = [f"clip number {number}" for number in range(6)] + ["reject this one"]
+
+# A server that has imported everything and started no thread: a build in a fork of it is as
+# good as one in a new process, and starts in milliseconds.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.crash_builds"])
+
+
+def in_fork(target, *args, **environment):
+    """Run a function of `tests.crash_builds` in a process of its own.
+
+    Returns:
+        (what it returned, its exit code); None for what a killed process returned.
+    """
+    import tests.crash_builds as builds
+
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(
+        target=builds.call, args=(sender, target, args, {k: str(v) for k, v in environment.items()})
+    )
+    process.start()
+    sender.close()
+    try:
+        answer = receiver.recv()
+    except EOFError:
+        answer = None
+    process.join(60)
+    return answer, process.exitcode
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return write_clips(tmp_path_factory.mktemp("crash") / "clips", TEXTS)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clips, tmp_path_factory):
+    """Digest of an undisturbed build, and how often it passes each fault point."""
+    lake = tmp_path_factory.mktemp("undisturbed") / "lake"
+    trace = lake.with_name("trace")
+    (digest, _), code = in_fork("build", lake, clips, LIMELIGHT_FAULT=f"trace@{trace}")
+    assert code == 0
+    return digest, Counter(trace.read_text().split())
+
+
+def boundaries(passes):
+    """The first, second and last pass of each point."""
+    return [
+        f"{point}#{nth}"
+        for point, times in sorted(passes.items())
+        for nth in sorted({1, min(2, times), times})
+    ]
+
+
+def test_there_are_at_least_forty_boundaries(undisturbed):
+    _, passes = undisturbed
+    assert len(boundaries(passes)) >= 40
+    for kind in ("write", "fsync", "rename", "commit", "close"):
+        assert any(f".{kind}." in point for point in passes), kind
+
+
+def test_killed_at_any_write_boundary_a_build_resumes_to_the_same_release(
+    undisturbed, clips, tmp_path
+):
+    digest, passes = undisturbed
+    for number, boundary in enumerate(boundaries(passes)):
+        lake = tmp_path / str(number)
+        answer, code = in_fork("build", lake, clips, LIMELIGHT_FAULT=f"kill@{boundary}")
+        assert (answer, code) == (None, -signal.SIGKILL), boundary
+        examined, _ = in_fork("build_and_examine", lake, clips)
+        assert examined == {"digest": digest, "problems": [], "doubled": 0, "lost": 0}, boundary
+
+
+def test_what_was_finished_before_the_kill_is_not_computed_again(undisturbed, clips, tmp_path):
+    _, passes = undisturbed
+    last = passes["outcomes.commit.after"]
+    answer, _ = in_fork(
+        "build", tmp_path / "lake", clips, LIMELIGHT_FAULT=f"kill@outcomes.commit.after#{last}"
+    )
+    assert answer is None
+    (_, computed), _ = in_fork("build", tmp_path / "lake", clips)
+    assert computed == {}
+
+
+@pytest.mark.parametrize("error", ["enospc", "erofs"])
+def test_a_full_or_read_only_disk_is_a_clear_error_and_a_later_run_completes(
+    undisturbed, clips, tmp_path, error
+):
+    digest, passes = undisturbed
+    words = {"enospc": "is full", "erofs": "is read-only"}[error]
+    for number, point in enumerate(sorted(passes)):
+        if not point.endswith("before"):
+            continue
+        lake = tmp_path / str(number)
+        message, code = in_fork("build_and_tell", lake, clips, LIMELIGHT_FAULT=f"{error}@{point}")
+        assert code == 0
+        assert message.startswith("LakeError"), f"{point}: {message}"
+        assert words in message, point
+        (resumed, _), _ = in_fork("build", lake, clips)
+        assert resumed == digest, point
+
+
+def test_a_disk_that_is_really_full_is_a_clear_error(undisturbed, clips, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount(disk, "size=1m")
+    try:
+        (disk / "ballast").write_bytes(bytes(960 << 10))
+        message, _ = in_fork("build_and_tell", disk / "lake", clips)
+        assert message.startswith("LakeError")
+        assert "is full" in message
+        (disk / "ballast").unlink()
+        mount(disk, "remount,size=100m")
+        (resumed, _), _ = in_fork("build", disk / "lake", clips)
+        assert resumed == undisturbed[0]
+    finally:
+        unmount(disk)
+
+
+def test_a_lake_on_a_read_only_disk_is_a_clear_error(undisturbed, clips, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount(disk, "size=50m")
+    try:
+        (done, _), _ = in_fork("build", disk / "lake", clips)
+        (clips.parent / "more").mkdir(exist_ok=True)
+        more = write_clips(clips.parent / "more", ["something new"])
+        mount(disk, "remount,ro")
+        message, _ = in_fork("build_and_tell", disk / "lake", more)
+        assert message.startswith("LakeError")
+        assert "read-only" in message
+        mount(disk, "remount,rw")
+        (again, _), _ = in_fork("build", disk / "lake", clips)
+        assert again == done
+    finally:
+        unmount(disk)
+
+
+def mount(folder: Path, options: str) -> None:
+    """Mount a small disk in memory, or change its options; skips where that is not allowed."""
+    import subprocess
+
+    command = ["mount", "-t", "tmpfs", "-o", options, "limelight-test", os.fspath(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no `mount` here")
+    if done.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.decode().strip()}")
+
+
+def unmount(folder: Path) -> None:
+    import subprocess
+
+    subprocess.run(["umount", os.fspath(folder)], check=True)
