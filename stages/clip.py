@@ -43,7 +43,9 @@ class Clip:
         self.scratch = scratch
         self.facts = facts if facts is not None else {}
         self._load = load
-        self.budget = budget
+        # Half for the source's frames, half for the portrait's: both are kept while the
+        # one is made of the other.
+        self.budget = budget // 2
 
     @cached_property
     def source(self) -> SourceFrames:

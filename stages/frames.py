@@ -25,6 +25,9 @@ from stages.upright import Orientation, Upright
 IMAGE_REPEAT = 16
 """How often a still picture is repeated: one training clip's length."""
 
+HDR_TRANSFERS = (16, 18)
+"""FFmpeg's numbers of the PQ and HLG transfer functions."""
+
 
 def read_headers(path: Path) -> Headers:
     """What a source's headers claim, without decoding it (about 3 ms).
@@ -296,6 +299,8 @@ def _notes(film: Film) -> list[str]:
         notes.append(f"the header promises {promised} frames, {real} are there")
     if film.tally.hidden:
         notes.append(f"its edit list leaves out {film.tally.hidden} frames")
+    if film.stream.codec_context.color_trc in HDR_TRANSFERS:
+        notes.append("its brightness is high dynamic range, and taken as it is")
     if film.tally.interlaced:
         notes.append(f"{film.tally.interlaced} interlaced frames were made progressive")
     return notes

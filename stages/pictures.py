@@ -56,7 +56,8 @@ def is_picture(head: bytes) -> bool:
 def open_picture(path: Path) -> Iterator[Picture | None]:
     """Open a still picture, reading no more than its header; None for anything else.
 
-    Animations (GIF, APNG) are anything else: they are films.
+    Animations (GIF, APNG) are anything else: they are films. Of a file of several JPEGs
+    behind one another, the first counts: it is mostly a still with its depth map.
 
     Raises:
         SourceError: The file is not there, or may not be read.
@@ -69,7 +70,6 @@ def open_picture(path: Path) -> Iterator[Picture | None]:
         file.seek(0)
         try:
             image = Image.open(file, formats=FORMATS)
-            # A JPEG of several pictures (MPO) is a still with its depth map, or the like.
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
         except Image.DecompressionBombError as error:
             raise UnusableVideo(f"its header asks for too many pixels ({error})") from error

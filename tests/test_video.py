@@ -280,3 +280,9 @@ def test_a_playlist_does_not_open_other_files(tmp_path, film):
         (tmp_path / "playlist.mp4").write_text(text)
         with pytest.raises(UnusableVideo, match="no video is recognised"):
             len(SourceFrames(tmp_path / "playlist.mp4", budget=0))
+
+
+def test_high_dynamic_range_is_noted(tmp_path):
+    options = {"x264-params": "transfer=smpte2084:colorprim=bt2020:colormatrix=bt2020nc"}
+    path = write_film(tmp_path / "hdr.mp4", pix_fmt="yuv420p10le", options=options)
+    assert any("high dynamic range" in note for note in SourceFrames(path, budget=0).facts["notes"])
