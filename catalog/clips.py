@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,7 +41,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipRow:
     """A clip seen at one place. Two rows of one clip with different uris are duplicates.
 
@@ -128,8 +129,8 @@ class ClipTable:
             last_rows(connection, "last", source, SCHEMA, ("uri",), LAST_FIRST)
             found = connection.sql("from last").to_arrow_table()
         known: dict[str, ClipRow] = {}
-        for batch in found.to_batches(max_chunksize=65536):
-            columns = [batch[name].to_pylist() for name in SCHEMA.names]
+        for batch in found.to_batches(max_chunksize=1 << 16):
+            columns = [_shared(batch[name]) for name in SCHEMA.names]
             known.update((row[1], ClipRow(*row)) for row in zip(*columns, strict=True))
         return known
 
@@ -158,3 +159,10 @@ class ClipTable:
 
     def _paths(self) -> list[Path]:
         return [file.path for file in self.table.files()]
+
+
+def _shared(column: pa.Array) -> list[Any]:
+    """A column's values, equal ones as one object: a million rows repeat a run and a layout."""
+    encoded = column.dictionary_encode()
+    values = encoded.dictionary.to_pylist()
+    return [values[index] for index in encoded.indices.to_pylist()]

@@ -241,14 +241,12 @@ def last_outcomes(connection: duckdb.DuckDBPyConnection, name: str, source: str)
     Args:
         connection: Where to create it.
         name: Of the view.
-        source: An SQL relation made by `catalog.tables.view`, filtered at most.
+        source: An SQL relation made by `catalog.tables.view`, filtered at most, whose rows
+            are all of one stage.
     """
-    last_rows(
-        connection, f"{name}_or_void", source, SCHEMA, ("clip", "stage", "fingerprint"), LAST_FIRST
-    )
-    connection.execute(
-        f"create view {quoted(name)} as from {quoted(name + '_or_void')} where status <> 'void'"
-    )
+    every = f"{name}_or_void"
+    last_rows(connection, every, source, SCHEMA, ("clip", "fingerprint"), LAST_FIRST)
+    connection.execute(f"create view {quoted(name)} as from {quoted(every)} where status <> 'void'")
 
 
 def outcome_of(row: Mapping[str, Any]) -> Outcome:

@@ -213,9 +213,8 @@ def last_rows(
     """Create the view ``name`` that holds, of the rows of each key, the last.
 
     Sorting millions of rows into groups would take seconds, and nearly every key has one row.
-    So first it is asked whether there are as many digests of keys as rows: then every row is
-    its key's last (equal digests of different keys only send us the longer way). Otherwise
-    the rows that are not their key's last are listed, and left out.
+    So first the keys' digests are counted, and only rows whose digest is there more than
+    once are sorted by their keys (two keys with one digest are so told apart again).
 
     Args:
         connection: Where to create it.
@@ -227,16 +226,16 @@ def last_rows(
             in the files.
     """
     key = ", ".join(keys)
-    answer = connection.execute(
-        f"select count(*) = count(distinct hash({key})) from {source}"
-    ).fetchone()
-    if answer is None or not answer[0]:
-        past = quoted(f"{name}_past")
+    again, past = quoted(f"{name}_again"), quoted(f"{name}_past")
+    connection.execute(
+        f"create temp table {again} as "
+        f"select hash({key}) as digest from {source} group by all having count(*) > 1"
+    )
+    if connection.execute(f"from {again} limit 1").fetchone():
         connection.execute(
-            f"create temp table {past} as with again as "
-            f"(select {key} from {source} group by all having count(*) > 1) "
-            f"select filename, file_row_number from {source} semi join again using ({key}) "
-            f"qualify row_number() over (partition by {key} "
+            f"create temp table {past} as select filename, file_row_number "
+            f"from (select *, hash({key}) as digest from {source}) "
+            f"semi join {again} using (digest) qualify row_number() over (partition by {key} "
             f"order by {last_first}, filename desc, file_row_number desc) > 1"
         )
         source = f"(from {source} anti join {past} using (filename, file_row_number))"

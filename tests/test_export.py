@@ -2,11 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
-from releases import make_release, sample
 
 from catalog.export import export_talkinghead, export_webdataset
 from catalog.release import Release
 from infra.errors import UsageError
+from tests.releases import make_release, sample
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from releases import make_release, sample
 
 from catalog.clips import ClipRow
 from catalog.lake import Lake
@@ -10,6 +9,7 @@ from catalog.members import Member, Recipe, remember
 from catalog.outcomes import Outcome
 from catalog.query import VIEWS, query
 from infra.errors import UsageError
+from tests.releases import make_release, sample
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,12 +11,12 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from releases import MEMBERS, PEDIGREE, make_release, sample
 
 from catalog.lake import Lake
 from catalog.publish import Sample
 from catalog.release import Release
 from infra.errors import LakeError, UsageError
+from tests.releases import MEMBERS, PEDIGREE, make_release, sample
 
 SPLITS = ("train", "train", "train", "val", "test")
 
@@ -236,7 +236,7 @@ def test_a_release_works_where_it_was_copied(release: Release, samples, tmp_path
 PUBLISH = """
 import sys
 from pathlib import Path
-from releases import make_release, sample
+from tests.releases import make_release, sample
 make_release(Path(sys.argv[1]), [sample(i) for i in range(3)])
 """
 
@@ -245,7 +245,7 @@ def publish_in_a_process(lake: Path, **environment: str) -> int:
     return subprocess.run(
         [sys.executable, "-c", PUBLISH, str(lake)],
         env={**os.environ, **environment},
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         timeout=60,
         capture_output=True,
     ).returncode

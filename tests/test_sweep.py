@@ -3,13 +3,13 @@ import time
 from pathlib import Path
 
 import pytest
-from releases import make_release, sample
 
 from catalog.artifacts import Artifact
 from catalog.lake import Lake
 from catalog.outcomes import Outcome
 from catalog.sweep import sweep
 from infra.errors import LakeError
+from tests.releases import make_release, sample
 
 DAY = 86400
 
