@@ -78,8 +78,8 @@ class SourceFrames(Frames):
     at 25 a second.
 
     Decoded frames are kept as the decoder gave them (4:2:0 planes, half the bytes of RGB)
-    and converted whenever they are asked for: conversion runs at 600 to 10,000 frames/s
-    for 720p to 512x512, decoding at 150 to 1,000 (one core, the clips of shared/media).
+    and converted whenever they are asked for: conversion runs at 800 to 10,000 frames/s
+    for 720p to 512x512, decoding at 300 to 1,200 (one core, the clips of shared/media).
 
     Args:
         path: Local file.
