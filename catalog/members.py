@@ -134,6 +134,16 @@ def read_members(lake: Lake, name: str) -> list[Member]:
     )
 
 
+def member_ids(lake: Lake, name: str) -> pa.ChunkedArray:
+    """Clip ids of the latest build of ``name``, in no particular order, as an Arrow array.
+
+    Raises:
+        UsageError: There is no such build.
+    """
+    read_recipe(lake, name)
+    return pq.read_table(lake.releases / name / "members.parquet", columns=["clip"])["clip"]
+
+
 def build_names(lake: Lake) -> list[str]:
     """Names of all builds in the lake, sorted."""
     return sorted(path.parent.name for path in lake.releases.glob("*/recipe.json"))

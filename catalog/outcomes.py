@@ -103,6 +103,7 @@ class Count:
         clips: How many.
         frames: Their frames.
         seconds: Worker seconds spent on them.
+        recent_frames: Frames of those that ended since the moment asked for.
     """
 
     stage: str
@@ -110,6 +111,7 @@ class Count:
     clips: int
     frames: int
     seconds: float
+    recent_frames: int = 0
 
 
 class OutcomeTable:
@@ -181,20 +183,28 @@ class OutcomeTable:
         return found
 
     def counts(
-        self, fingerprints: Mapping[str, str], members: Sequence[str] | None = None
+        self,
+        fingerprints: Mapping[str, str],
+        members: Sequence[str] | pa.ChunkedArray | None = None,
+        *,
+        since: datetime | None = None,
     ) -> list[Count]:
         """How the clips ended, a line per stage (in the order given) and status.
 
         Args:
             fingerprints: The fingerprint asked for, by stage name.
-            members: Only these clips; None for all.
+            members: Only these clips (`catalog.members.member_ids`); None for all.
+            since: From when on frames count as recent; None for never.
         """
         lines: list[Count] = []
         with self._views(fingerprints, members) as (connection, views):
             for name in views:
                 rows = connection.execute(
                     "select stage, status, count(*), coalesce(sum(frames), 0)::bigint, "
-                    f"coalesce(sum(seconds), 0) from {name} group by all order by status"
+                    "coalesce(sum(seconds), 0), "
+                    "coalesce(sum(frames) filter (where finished_at >= $1), 0)::bigint "
+                    f"from {name} group by all order by status",
+                    [since],
                 )
                 lines += [Count(*row) for row in rows.fetchall()]
         return lines
@@ -209,13 +219,14 @@ class OutcomeTable:
 
     @contextmanager
     def _views(
-        self, fingerprints: Mapping[str, str], clips: Sequence[str] | None
+        self, fingerprints: Mapping[str, str], clips: Sequence[str] | pa.ChunkedArray | None
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[str]]]:
         """A connection with one view a stage of the rows that count; the views' names."""
         files = self.table.files()
         with connect(self._spill) as connection:
             if clips is not None:
-                connection.register("wanted", pa.table({"clip": pa.array(clips, pa.string())}))
+                ids = clips if isinstance(clips, pa.ChunkedArray) else pa.array(clips, pa.string())
+                connection.register("wanted", pa.table({"clip": ids}))
             names = []
             for number, (stage, fingerprint) in enumerate(fingerprints.items()):
                 paths = [

@@ -4,6 +4,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from catalog.artifacts import Artifact
@@ -78,6 +79,14 @@ def test_counts_take_each_clip_once(lake: Lake):
         Count("quality", "done", 1, 5, 0.0),
     ]
     assert lake.outcomes.counts(PRINTS, members=["b"]) == [Count("probe", "rejected", 1, 0, 0.0)]
+
+
+def test_counts_tell_how_much_ended_since_a_moment(lake: Lake):
+    late = MOMENT + timedelta(seconds=1)
+    lake.outcomes.append([outcome(frames=5), outcome("b", frames=7, finished_at=late)])
+    members = pa.chunked_array([["a"], ["b"]])
+    (count,) = lake.outcomes.counts(PRINTS, members, since=late)
+    assert (count.frames, count.recent_frames) == (12, 7)
 
 
 def test_an_empty_table_has_no_outcomes(lake: Lake):
