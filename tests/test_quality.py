@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from skimage.data import astronaut
 from infra.errors import WeightsError
 from infra.weights import weight_path
 from stages.base import Rejected
+from stages.frames import SourceFrames
 from stages.models.naturalness import FRAGMENT, Naturalness, Terms, cut_fragments
 from stages.quality import Quality, QualityConfig
 
@@ -25,10 +27,15 @@ HELD_OUT = ("lp_d18", "lp_s18", "hdtf_WDA_DebbieDingell1_000", "konvid_100537030
 TALKING_HEADS = (*HELD_OUT[:3], "lp_d0", "lp_d10", "lp_d12", "lp_d20")
 
 
-def read(path: Path, frames: int | None = None) -> list[np.ndarray]:
+def read(path: Path, frames: int) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         decoded = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
-        return [frame for _, frame in zip(range(frames or 1 << 30), decoded, strict=False)]
+        return list(islice(decoded, frames))
+
+
+def score_of_file(path: Path) -> float:
+    frames = SourceFrames(path, budget=1 << 30)
+    return MODEL(frames.at(MODEL.indices(len(frames)))).score
 
 
 def sampled(frames):
@@ -96,13 +103,13 @@ def test_the_score_falls_with_the_strength(distort):
 
 @pytest.mark.parametrize("name", TALKING_HEADS)
 def test_talking_heads_are_kept_by_the_default_threshold(shared, name):
-    assert score(read(shared / "media" / f"{name}.mp4")) > QualityConfig().threshold + 0.05
+    assert score_of_file(shared / "media" / f"{name}.mp4") > QualityConfig().threshold + 0.05
 
 
 def test_the_demo_clips_fall_on_their_sides_of_the_default_threshold():
     try:
         names = ("carphone_distorted", "carphone_pristine", "bikes", "bigbuckbunny")
-        scores = {name: score(read(weight_path(f"clip_{name}"))) for name in names}
+        scores = {name: score_of_file(weight_path(f"clip_{name}")) for name in names}
     except WeightsError as error:
         pytest.skip(f"needs the demo clips: {error.message}")
     threshold = QualityConfig().threshold
@@ -127,8 +134,8 @@ def test_a_picture_without_content_scores_near_zero(level):
     assert "empty" in verdict.complaint
 
 
-def test_a_still_picture_is_judged_like_a_moving_one():
-    assert score(panned()[:1] * 16) == pytest.approx(score(panned()), abs=0.1)
+def test_a_still_picture_is_not_worse_for_standing_still():
+    assert score(panned()[:1] * 16) >= score(panned())
 
 
 @pytest.mark.parametrize("shift", [-6, 6])
