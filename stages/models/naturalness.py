@@ -24,10 +24,12 @@ terms are measured on their luma (BT.601, grey levels 0..255), each higher when 
   columns, whichever is worse (square pixels made of others keep the grid in one of them).
 - *emptiness*, in bits: log2(1 + 16 / V) of the mean variance; a black clip has no quality.
 
-The score is a logistic function of their weighted sum. The weights came out of a grid search
-over distorted copies of the clips that ``benchmarks/quality.py`` calls development: among
-those that order every pair rightly, with some room, the widest gap between a ruined talking
-head (``carphone_distorted``) and the poorest clip that is to be kept. 0.5 lies in that gap.
+The score is a logistic function of their weighted sum. The form of the terms and their inner
+constants were settled by hand, in several rounds, with distorted copies of all clips of
+``benchmarks/quality.py`` but three photographs in sight; the weights by grid searches over
+the clips that it calls development: every pair of clip and distorted clip ordered rightly,
+and a wide gap between a ruined talking head (``carphone_distorted``) and the poorest clip
+that is to be kept. 0.5 lies in that gap.
 """
 
 from collections.abc import Sequence
