@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from catalog import clips, outcomes
 from catalog.lake import Lake
+from catalog.members import Member, Recipe, member_ids, remember
 from catalog.query import query
 
 CLIPS = 1_000_000
@@ -45,6 +46,8 @@ def fill(lake: Lake) -> list[str]:
         for number, stage in enumerate(STAGES):
             lake.outcomes.table.append(_outcome_rows(ids, stage, number, dice))
     lake.outcomes.compact()
+    members = [Member(clip, "clip.mp4", "somebody", "train") for clip in clip_ids]
+    remember(lake, Recipe("million", "s3://bucket", {}, fingerprints()), members)
     return clip_ids
 
 
@@ -107,7 +110,8 @@ def _outcome_rows(ids: list[str], stage: str, number: int, dice: np.random.Gener
 
 def status(lake: Lake) -> None:
     """What ``limelight status`` asks: how many clips ended how, stage by stage."""
-    lines = lake.outcomes.counts(fingerprints())
+    members = member_ids(lake, "million")
+    lines = lake.outcomes.counts(fingerprints(), members, since=_WHEN)
     assert sum(line.clips for line in lines) == CLIPS * len(STAGES)
 
 

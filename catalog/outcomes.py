@@ -48,6 +48,9 @@ SCHEMA = pa.schema(
 LAST_FIRST = "finished_at desc, attempts desc, (status = 'void') desc, run desc, worker desc"
 
 
+_FEW = 1 << 16
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a stage ended for a clip.
@@ -166,12 +169,9 @@ class OutcomeTable:
             A table with ``columns`` of ``SCHEMA``; ``facts`` is JSON text.
         """
         chosen = ", ".join(quoted(column) for column in columns)
-        with self._views(fingerprints, clips) as (connection, views):
-            union = " union all ".join(f"select {chosen} from {name}" for name in views)
-            found = connection.sql(union).to_arrow_table() if views else SCHEMA.empty_table()
-        return found.select(list(columns)).cast(
-            pa.schema([SCHEMA.field(column) for column in columns])
-        )
+        with self._last(fingerprints, clips) as connection:
+            found = connection.sql(f"select {chosen} from last").to_arrow_table()
+        return found.cast(pa.schema([SCHEMA.field(column) for column in columns]))
 
     def of(
         self, clips: Sequence[str], fingerprints: Mapping[str, str]
@@ -196,18 +196,16 @@ class OutcomeTable:
             members: Only these clips (`catalog.members.member_ids`); None for all.
             since: From when on frames count as recent; None for never.
         """
-        lines: list[Count] = []
-        with self._views(fingerprints, members) as (connection, views):
-            for name in views:
-                rows = connection.execute(
-                    "select stage, status, count(*), coalesce(sum(frames), 0)::bigint, "
-                    "coalesce(sum(seconds), 0), "
-                    "coalesce(sum(frames) filter (where finished_at >= $1), 0)::bigint "
-                    f"from {name} group by all order by status",
-                    [since],
-                )
-                lines += [Count(*row) for row in rows.fetchall()]
-        return lines
+        with self._last(fingerprints, members) as connection:
+            rows = connection.execute(
+                "select stage, status, count(*), coalesce(sum(frames), 0)::bigint, "
+                "coalesce(sum(seconds), 0), "
+                "coalesce(sum(frames) filter (where finished_at >= $1), 0)::bigint "
+                "from last group by all order by status",
+                [since],
+            ).fetchall()
+        order = list(fingerprints)
+        return sorted((Count(*row) for row in rows), key=lambda line: order.index(line.stage))
 
     def compact(self, *, files: int = 32) -> None:
         """Merge the small files that appends leave, once there are more than ``files``.
@@ -218,16 +216,23 @@ class OutcomeTable:
             self.table.compact()
 
     @contextmanager
-    def _views(
+    def _last(
         self, fingerprints: Mapping[str, str], clips: Sequence[str] | pa.ChunkedArray | None
-    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[str]]]:
-        """A connection with one view a stage of the rows that count; the views' names."""
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection with the view ``last``: the rows that count.
+
+        A few clips are picked out before anything else is asked of the rows; many (which are
+        most of the lake's, as a rule) only at the end, all stages together.
+        """
         files = self.table.files()
+        few = clips is not None and len(clips) < _FEW
         with connect(self._spill) as connection:
             if clips is not None:
                 ids = clips if isinstance(clips, pa.ChunkedArray) else pa.array(clips, pa.string())
                 connection.register("wanted", pa.table({"clip": ids}))
-            names = []
+            view(connection, "none", [], SCHEMA)
+            columns = ", ".join(quoted(name) for name in SCHEMA.names)
+            parts = [f"select {columns} from none"]
             for number, (stage, fingerprint) in enumerate(fingerprints.items()):
                 paths = [
                     file.path
@@ -236,14 +241,16 @@ class OutcomeTable:
                     and file.least["fingerprint"] <= fingerprint <= file.most["fingerprint"]
                 ]
                 view(connection, f"stage_{number}", paths, SCHEMA)
-                source = (
-                    f"(select * from stage_{number} where fingerprint = {literal(fingerprint)})"
-                )
-                if clips is not None:
+                source = f"(from stage_{number} where fingerprint = {literal(fingerprint)})"
+                if few:
                     source = f"(from {source} semi join wanted using (clip))"
                 last_outcomes(connection, f"last_{number}", source)
-                names.append(f"last_{number}")
-            yield connection, names
+                parts.append(f"select {columns} from last_{number}")
+            union = f"from ({' union all '.join(parts)})"
+            if clips is not None and not few:
+                union += " semi join wanted using (clip)"
+            connection.execute(f"create view last as {union}")
+            yield connection
 
 
 def last_outcomes(connection: duckdb.DuckDBPyConnection, name: str, source: str) -> None:

@@ -151,3 +151,12 @@ def test_a_full_disk_is_told_as_a_lake_error(lake: Lake, monkeypatch: pytest.Mon
 def test_a_missing_table_is_told_as_a_lake_error(tmp_path: Path):
     with pytest.raises(LakeError, match="no table"):
         Lake(tmp_path).outcomes.append([outcome()])
+
+
+def test_few_clips_and_many_are_picked_out_alike(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    lake.outcomes.append([outcome(clip) for clip in "abc"])
+    lake.outcomes.append([outcome("b", status="void"), outcome("c", attempts=2, frames=9)])
+    few = lake.outcomes.of(["b", "c"], PRINTS), lake.outcomes.counts(PRINTS, ["b", "c"])
+    monkeypatch.setattr("catalog.outcomes._FEW", 0)
+    assert (lake.outcomes.of(["b", "c"], PRINTS), lake.outcomes.counts(PRINTS, ["b", "c"])) == few
+    assert few[1] == [Count("probe", "done", 1, 9, 0.0)]
