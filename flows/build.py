@@ -1,12 +1,13 @@
 """The Prefect flow ``build_dataset``: what runs, in which order, and how Prefect shows it."""
 
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread, main_thread
 from time import monotonic
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ PARTITIONS_AT_ONCE = 4
 """Partitions whose threads wait at once; they share the pools, so that none runs dry."""
 
 interrupted = Event()
-"""Set by the command line on Ctrl-C or SIGTERM: the build stops and keeps what it has."""
+"""Set on Ctrl-C or SIGTERM: the build stops in good order and keeps what it has."""
 
 observers: list[Callable[[Tally], AbstractContextManager[object]]] = [Reporter]
 """Each is entered with the tally while a build runs; the command line adds a progress bar."""
@@ -117,6 +118,7 @@ def build_dataset(
     Returns:
         The `flows.summary.Summary` as a dictionary of JSON types.
     """
+    stop_in_good_order()
     if too_late(LATE):
         return Completed(name="SkippedLate", message="Too late; the next run takes up what is new")
     started = monotonic()
@@ -145,6 +147,17 @@ def build_dataset(
         if cancelled():
             return Cancelled(message="Cancelled; what was finished is kept. Build again to resume.")
     return asdict(summary)
+
+
+def stop_in_good_order() -> None:
+    """Turn Ctrl-C and SIGTERM into a cancelled build.
+
+    Called inside the flow, since Prefect puts its own handler of SIGTERM there, by which a
+    run would end as crashed.
+    """
+    if current_thread() is main_thread():
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sign, lambda *_: interrupted.set())
 
 
 def _run(build: Build, cancelled: Any) -> Release | None:

@@ -11,8 +11,8 @@ from catalog.sources import Entry, list_source, local_copy
 from flows.calibration import Calibration, calibrate
 from infra.errors import SourceError, UsageError
 from infra.settings import load_settings
-from stages.decode import UnusableVideo
 from stages.frames import read_headers
+from stages.media import UnusableVideo
 
 HEADERS_READ = 2000
 """Headers of so many unknown clips are read at most; the rest is judged by them."""

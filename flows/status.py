@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from catalog.lake import Lake
-from catalog.members import build_names, read_members, read_recipe
+from catalog.members import build_names, member_ids, read_recipe
 from infra.processes import Lease, lease_folder
 
 RECENT = timedelta(seconds=60)
@@ -51,7 +51,7 @@ def read_status(lake: Lake, name: str = "") -> list[Status]:
 
 def _status(lake: Lake, name: str, state: str) -> Status:
     recipe = read_recipe(lake, name)
-    members = [member.clip for member in read_members(lake, name)]
+    members = member_ids(lake, name)
     since = datetime.now(UTC) - RECENT
     rows = {
         stage: {

@@ -180,7 +180,7 @@ def test_no_process_outlives_its_driver(tmp_path: Path, sign: signal.Signals) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert supervisor.stdout
     assert supervisor.stdout.readline() == "a\n"

@@ -18,7 +18,7 @@ from flows import server
 from flows.daemon import Daemon
 from infra.errors import EngineError, LakeError
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 
 
 def wait_until(happened: Callable[[], object], seconds: float = 10.0) -> None:
@@ -48,8 +48,8 @@ def sleeper(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def start(daemon: Daemon) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-    return daemon.start("daemon_sleeper", environment=environment)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return daemon.start("tests.daemon_sleeper", environment=environment)
 
 
 def test_of_two_daemons_started_at_once_one_gives_way(sleeper: Daemon) -> None:
@@ -82,7 +82,9 @@ def test_stop_ends_the_children_of_a_daemon_too(sleeper: Daemon) -> None:
 
 def test_a_daemon_is_not_struck_by_a_fault_meant_for_the_command(sleeper: Daemon) -> None:
     environment = {"PATH": os.environ["PATH"], "LIMELIGHT_FAULT": "kill@x"}
-    process = sleeper.start("daemon_sleeper", environment={**environment, "PYTHONPATH": str(TESTS)})
+    process = sleeper.start(
+        "tests.daemon_sleeper", environment={**environment, "PYTHONPATH": str(ROOT)}
+    )
     wait_until(sleeper.running)
     assert "LIMELIGHT_FAULT" not in psutil.Process(process.pid).environ()
 

@@ -13,7 +13,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import serving_flows as flows_under_test
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun
@@ -24,8 +23,9 @@ from prefect.states import AwaitingRetry, Cancelling
 from flows import serving
 from flows.server import Server, start_serving
 from infra.errors import UsageError
+from tests import serving_flows as flows_under_test
 
-TESTS = str(Path(__file__).parent)
+ROOT = str(Path(__file__).parents[1])
 pytestmark = pytest.mark.prefect
 
 
@@ -57,7 +57,7 @@ def state_is(client: SyncPrefectClient, name: str, state: str) -> FlowRun | None
 @contextmanager
 def program(code: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
     """A Python program beside this one; killed at the end if it still runs."""
-    monkeypatch.setenv("PYTHONPATH", TESTS)
+    monkeypatch.setenv("PYTHONPATH", ROOT)
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
         yield process
@@ -82,10 +82,12 @@ def test_a_failed_attached_run_is_retried_by_the_process_that_serves_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", TESTS)
+    monkeypatch.setenv("PYTHONPATH", ROOT)
     lake = prefect_server.home.parent
     for _ in range(2):
-        start_serving(lake, prefect_server.api_url, flow="serving_flows.flaky", deployment="flaky")
+        start_serving(
+            lake, prefect_server.api_url, flow="tests.serving_flows.flaky", deployment="flaky"
+        )
     with pytest.raises(RuntimeError, match="first time"):
         serving.attached_run(
             flows_under_test.flaky, "flaky", {"marker": str(tmp_path / "tried")}, name="second-luck"
@@ -114,7 +116,7 @@ def test_the_run_of_a_killed_driver_is_marked_as_crashed(
     client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
-        "import serving_flows, flows.serving\n"
+        "from tests import serving_flows\nimport flows.serving\n"
         "flows.serving.attached_run(serving_flows.busy, 'busy', {}, name='orphan')\n"
     )
 
@@ -140,7 +142,7 @@ def test_a_scheduled_run_really_fires_and_pauses_with_its_server(
     client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
-        "import serving_flows, flows.serving\n"
+        "from tests import serving_flows\nimport flows.serving\n"
         "from prefect.schedules import Interval\n"
         "flows.serving.serve_schedule(\n"
         "    serving_flows.nightly, 'soon', {'grace_seconds': 60}, Interval(2)\n"

@@ -1,12 +1,14 @@
 """Commands that compute: build, plan, rerun, schedule, demo."""
 
+import glob
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from catalog.lake import Lake
-from catalog.members import read_members, read_recipe
+from catalog.members import check_name, read_members, read_recipe
 from flows.cli.common import (
     TROUBLED,
     JsonOption,
@@ -55,7 +57,7 @@ def build(
     """Build a release from raw clips; only what is missing is computed."""
     loaded = load_config(config)
     parameters = {
-        "source": source or loaded.source.path,
+        "source": absolute_source(source or loaded.source.path),
         "name": name or loaded.source.name,
         "lake": str(lake.absolute()),
         "config": loaded,
@@ -132,7 +134,7 @@ def schedule_build(
     """Build on a schedule, for as long as this process runs; each run takes up what is new."""
     loaded = load_config(config)
     parameters = {
-        "source": loaded.source.path,
+        "source": absolute_source(loaded.source.path),
         "name": loaded.source.name,
         "lake": str(lake.absolute()),
         "config": loaded,
@@ -172,6 +174,11 @@ def check_backend(backend: str) -> str:
     return backend
 
 
+def absolute_source(source: str) -> str:
+    """The source as another process, in another working folder, would have to name it."""
+    return str(Path(source).absolute()) if source and "://" not in source else source
+
+
 def check_request(parameters: dict[str, Any], *, origin: str = "") -> None:
     """Refuse a build without source or name before anything is started."""
     for key, option in (("source", "SOURCE"), ("name", "--name")):
@@ -181,6 +188,13 @@ def check_request(parameters: dict[str, Any], *, origin: str = "") -> None:
                 f"no {key} was given",
                 hint=f"set {where}" if origin else f"give {option}, or set it in --config FILE",
             )
+    check_name(parameters["name"])
+    source = parameters["source"]
+    if "://" not in source and not glob.has_magic(source) and not os.path.lexists(source):
+        raise UsageError(
+            f"there is no {source!r} here ({Path.cwd()})",
+            hint="name a folder, a file, a quoted glob, an fsspec URL, or a CSV or Parquet list",
+        )
 
 
 def report(summary: dict[str, Any], *, as_json: bool) -> None:

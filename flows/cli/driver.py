@@ -6,11 +6,10 @@ whatever the driver's death left over.
 """
 
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -94,11 +93,6 @@ def run_build(parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
     from flows import build
     from flows.serving import attached_run
 
-    def stop(sign: int, frame: FrameType | None) -> None:
-        build.interrupted.set()
-
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, stop)
     if not quiet:
         build.observers.append(Bar)
     try:

@@ -1,0 +1,214 @@
+"""The command line as a user meets it: real Prefect, real Ray, the demo's real clips."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.browser import screenshot
+
+pytestmark = [pytest.mark.ray, pytest.mark.prefect]
+
+
+def limelight(*arguments, lake=None, timeout=240, **environment):
+    """Run the command; its end, with output as text."""
+    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    if lake is not None:
+        command += ["--lake", str(lake)]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def answer(*arguments, lake=None):
+    """The JSON document that a command prints."""
+    done = limelight(*arguments, "--json", lake=lake)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def processes_about(lake):
+    """Living processes that have the lake in their command line or as working folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            told = " ".join(process.cmdline()) + " " + process.cwd()
+        except psutil.Error:
+            continue
+        if str(lake) in told and process.pid != os.getpid():
+            found.append(told)
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """What `limelight demo --json` says, and its lake."""
+    lake = tmp_path_factory.mktemp("demo") / "lake"
+    done = limelight("demo", "--json", lake=lake)
+    assert done.returncode == 0, done.stderr
+    yield json.loads(done.stdout), lake
+    limelight("down", lake=lake)
+
+
+def test_the_demo_keeps_the_portraits_and_says_why_it_turns_the_others_down(demo):
+    summary, _ = demo
+    assert summary["verdicts"] == {"done": 2, "rejected": 3}
+    stages = {row["label"]: row["stage"] for row in summary["turned_down"]}
+    assert stages == {
+        "carphone_distorted.mp4": "quality",
+        "bikes.mp4": "landmarks",
+        "bigbuckbunny.mp4": "landmarks",
+    }
+
+
+def test_the_demo_leaves_no_process_behind(demo):
+    _, lake = demo
+    assert processes_about(lake) == []
+
+
+def test_the_preview_shows_every_clip_in_a_real_browser(demo, tmp_path):
+    summary, _ = demo
+    for width in (1280, 400):
+        page = screenshot(Path(summary["preview"]), tmp_path / f"{width}.png", width)
+        assert page.scroll_width <= width
+        assert page.articles == 5
+        assert page.broken_images == 0
+
+
+def test_a_release_verifies_until_a_byte_is_flipped(demo):
+    summary, lake = demo
+    assert answer("verify", "demo", lake=lake)["problems"] == []
+    shard = next(Path(summary["path"]).rglob("*.tar"))
+    mode = shard.stat().st_mode
+    shard.chmod(0o644)
+    with shard.open("r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 1]))
+    done = limelight("verify", "demo", lake=lake)
+    assert done.returncode == 7
+    assert shard.name in done.stderr
+    with shard.open("r+b") as file:
+        file.seek(5000)
+        file.write(byte)
+    shard.chmod(mode)
+    assert limelight("verify", "demo", lake=lake).returncode == 0
+
+
+def test_status_counts_each_stage(demo):
+    _, lake = demo
+    (status,) = answer("status", "demo", lake=lake)
+    assert status["clips"] == 5
+    rows = {row["stage"]: row for row in status["stages"]}
+    assert (rows["quality"]["done"], rows["quality"]["rejected"]) == (4, 1)
+    assert (rows["matting"]["done"], rows["matting"]["not reached"]) == (2, 3)
+
+
+def test_query_answers_in_sql(demo):
+    _, lake = demo
+    rows = answer("query", "select status, count(*) n from outcomes group by all", lake=lake)
+    assert {row["status"]: row["n"] for row in rows}["rejected"] == 3
+
+
+def test_wrong_sql_names_the_tables(demo):
+    _, lake = demo
+    done = limelight("query", "select * from nothing", lake=lake)
+    assert done.returncode == 2
+    assert "outcomes" in done.stderr
+
+
+def test_a_second_build_and_a_rerun_of_one_stage(demo):
+    summary, lake = demo
+    clips = lake.with_name("demo-clips")
+    started = time.monotonic()
+    again = answer("build", clips, "--name", "demo", lake=lake)
+    print(f"a second build took {time.monotonic() - started:.1f} s")
+    assert again["computed"] == {}
+    assert again["digest"] == summary["digest"]
+    rerun = answer("rerun", "demo", "--stage", "matting", "--only", "all", lake=lake)
+    assert rerun["computed"] == {"matting": 2}
+    assert rerun["digest"] == summary["digest"]
+    where = "clip in (select clip from members where label = 'astronaut.mp4')"
+    one = answer("rerun", "demo", "--stage", "kpmap", "--only", "all", "--where", where, lake=lake)
+    assert one["computed"] == {"kpmap": 1}
+    up = answer("up", lake=lake)
+    assert up["url"].startswith("http://127.0.0.1:")
+    assert limelight("down", lake=lake).stdout == "stopped\n"
+    assert processes_about(lake) == []
+
+
+def test_export_in_lcvds_layout_points_at_the_video(demo, tmp_path):
+    _, lake = demo
+    done = limelight(
+        "export", "demo", "--layout", "talkinghead", "--out", tmp_path / "out", lake=lake
+    )
+    assert done.returncode == 0, done.stderr
+    (listing,) = (tmp_path / "out").rglob("*-data-consistent.json")
+    entries = json.loads(listing.read_text())
+    assert len(entries) == 2
+    for entry in entries:
+        assert set(entry) == {"video_path", "kps_path", "light_path", "mask_path"}
+        assert "-video/" in entry["video_path"]
+
+
+def test_doctor_and_weights_report(demo):
+    _, lake = demo
+    findings = {finding["what"]: finding["state"] for finding in answer("doctor", lake=lake)}
+    assert findings["packages"] == "good"
+    assert findings["weights"] == "good"
+    weights = {row["name"]: row for row in answer("weights", "list")}
+    assert weights["face_landmark"]["state"] == "present"
+    assert weights["face_landmark"]["licence"] == "Apache-2.0"
+    assert limelight("weights", "verify").returncode == 0
+
+
+def test_sweep_finds_nothing_that_is_needed(demo):
+    _, lake = demo
+    assert limelight("sweep", "--hours", "0", lake=lake).returncode == 0
+    assert limelight("verify", "demo", lake=lake).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["build", "clips"], 2, "no name was given"),
+        (["build", "--name", "x"], 2, "no source was given"),
+        (["build", "nowhere", "--name", "x"], 2, "there is no"),
+        (["build", "clips", "--name", "a/b"], 2, "cannot name a release"),
+        (["build", "clips", "--name", "x", "--config", "none.toml"], 2, "cannot read the config"),
+        (["build", "clips", "--name", "x", "--backend", "spark"], 2, "allowed are ray and inline"),
+        (["status", "nothing"], 3, "is no lake"),
+        (["fly"], 2, "No such command"),
+    ],
+)
+def test_a_wrong_command_ends_with_its_code_and_a_way_out(
+    tmp_path, monkeypatch, arguments, code, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").mkdir()
+    lake = tmp_path / "lake" if arguments[0] != "fly" else None
+    done = limelight(*arguments, lake=lake)
+    assert done.returncode == code, done.stderr
+    assert words in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["build"], ["quarantine"], ["weights", "pull"], ["schedule", "build"], ["query"]],
+)
+def test_help_is_everywhere(command):
+    done = limelight(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage: limelight" in done.stdout

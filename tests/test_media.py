@@ -1,0 +1,123 @@
+"""The eight clips of ../shared/media, built as a user would, become a verified release."""
+
+import io
+import json
+import subprocess
+import sys
+
+import av
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from catalog.lake import Lake
+from catalog.release import Release
+
+pytestmark = [pytest.mark.ray, pytest.mark.prefect]
+
+KEPT = {"hdtf_WDA_DebbieDingell1_000", "lp_d0", "lp_d10", "lp_d12", "lp_d18", "lp_s18"}
+FRAMES = {"hdtf_WDA_DebbieDingell1_000": 100, "lp_d0": 78, "lp_d10": 448}
+
+
+def limelight(*arguments):
+    command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(shared, tmp_path_factory):
+    """The build's summary and its lake."""
+    lake = tmp_path_factory.mktemp("media") / "lake"
+    clips = f"{shared}/media/*.mp4"
+    summary = limelight("build", clips, "--name", "media", "--lake", lake, "--json")
+    yield json.loads(summary), Lake(lake)
+    limelight("down", "--lake", lake)
+
+
+@pytest.fixture(scope="module")
+def release(built):
+    return Release.open(built[1], "media")
+
+
+def test_each_clip_becomes_what_the_readme_says(built, release):
+    summary, _ = built
+    turned_down = {row["label"].split("/")[-1]: row for row in summary["turned_down"]}
+    assert summary["clips"] == 8
+    assert turned_down["konvid_10053703034.mp4"]["verdict"] == "rejected"
+    assert "no face" in turned_down["konvid_10053703034.mp4"]["reason"]
+    # lp_d20 may go either way, with a reason.
+    assert set(turned_down) <= {"konvid_10053703034.mp4", "lp_d20.mp4"}
+    stems = {
+        label.split("/")[-1].removesuffix(".mp4") for label in release.index["label"].to_pylist()
+    }
+    assert stems - {"lp_d20"} == KEPT
+
+
+def test_every_byte_verifies(release):
+    assert release.verify() == []
+
+
+def test_source_rate_and_frames_are_kept(release):
+    rows = {
+        row["label"].split("/")[-1].removesuffix(".mp4"): row for row in release.index.to_pylist()
+    }
+    for stem, frames in FRAMES.items():
+        assert rows[stem]["frames"] == frames
+    assert rows["lp_d10"]["fps"] == "30/1"
+    assert rows["hdtf_WDA_DebbieDingell1_000"]["fps"] == "15/1"
+
+
+def test_webdataset_iterates_the_shards(release):
+    import webdataset
+
+    shards = sorted(str(path) for path in release.path.rglob("*.tar"))
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False))
+    assert {sample["__key__"] for sample in samples} == set(release.index["key"].to_pylist())
+    for sample in samples:
+        assert {"video.mp4", "mask.mp4", "kpmap.mp4", "mesh.mp4", "params.npz", "json"} <= set(
+            sample
+        )
+
+
+def test_duckdb_and_pyarrow_read_the_index(release):
+    index = release.path / "index.parquet"
+    rows = pq.read_table(index).num_rows
+    assert duckdb.sql(f"select count(*) from '{index}'").fetchall() == [(rows,)]
+
+
+def test_each_sample_has_as_many_frames_in_every_stream(release):
+    for row in release.index.to_pylist():
+        for member in ("video.mp4", "mask.mp4", "kpmap.mp4", "mesh.mp4"):
+            with av.open(io.BytesIO(release.read(row["key"], member))) as container:
+                assert container.streams.video[0].frames == row["frames"], member
+        with np.load(io.BytesIO(release.read(row["key"], "params.npz"))) as params:
+            assert len(params["light"]) == row["frames"]
+
+
+def test_export_gives_lcvds_layout_with_equal_frame_counts(built, tmp_path):
+    _, lake = built
+    out = tmp_path / "talkinghead"
+    limelight("export", "media", "--layout", "talkinghead", "--out", out, "--lake", lake.root)
+    (listing,) = out.rglob("*-data-consistent.json")
+    entries = json.loads(listing.read_text())
+    assert len(entries) >= len(KEPT)
+    for entry in entries:
+        counts = set()
+        for key in ("video_path", "kps_path", "light_path", "mask_path"):
+            path = listing.parent.parent.parent / entry[key]
+            path = path if path.exists() else out / entry[key]
+            with av.open(str(path)) as container:
+                counts.add(sum(1 for _ in container.decode(video=0)))
+        assert len(counts) == 1, entry
+        assert "-video/" in entry["video_path"]
+
+
+def test_a_second_build_computes_nothing(built, shared):
+    summary, lake = built
+    clips = f"{shared}/media/*.mp4"
+    again = json.loads(limelight("build", clips, "--name", "media", "--lake", lake.root, "--json"))
+    assert again["computed"] == {}
+    assert again["digest"] == summary["digest"]
