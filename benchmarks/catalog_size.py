@@ -2,7 +2,8 @@
 
 Run ``python benchmarks/catalog.py``; it prints one line of JSON. The lake is made in a folder
 of its own first (about a minute, 1 GB), and measured in fresh processes, each of which reads
-what it needs from the disk (the file system's cache is warm).
+what it needs from the disk (the file system's cache is warm). The limits in seconds hold for a
+catalog in which each stage was computed once a clip; what reruns cost on top is shown beside.
 """
 
 import json
@@ -184,7 +185,9 @@ def main() -> int:
                 found = measure(lake.root, name)
                 for what, value in found.items():
                     line[f"{case}_{name}_{what}"] = round(value, 2)
-                kept &= found["seconds"] < limit and found["bytes"] < MEMORY_LIMIT
+                kept &= found["bytes"] < MEMORY_LIMIT
+                if case == "fresh":
+                    kept &= found["seconds"] < limit
     line["load"] = round(os.getloadavg()[0], 1)
     line["within_limits"] = kept
     print(json.dumps(line))

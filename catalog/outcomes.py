@@ -227,6 +227,9 @@ class OutcomeTable:
         files = self.table.files()
         few = clips is not None and len(clips) < _FEW
         with connect(self._spill) as connection:
+            # DuckDB takes far too few rows to pass our filters, and would hash all outcomes
+            # instead of what they are joined with.
+            connection.execute("set disabled_optimizers = 'build_side_probe_side'")
             if clips is not None:
                 ids = clips if isinstance(clips, pa.ChunkedArray) else pa.array(clips, pa.string())
                 connection.register("wanted", pa.table({"clip": ids}))
