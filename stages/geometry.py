@@ -15,7 +15,14 @@ from pydantic import Field
 
 from stages.base import Product, Stage, StageConfig
 from stages.clip import Clip
-from stages.models.light import fit_light, grey_light, sample_skin, skin_triangles, white_balance
+from stages.models.light import (
+    fit_light,
+    grey_light,
+    main_direction,
+    sample_skin,
+    skin_triangles,
+    white_balance,
+)
 from stages.models.pose import head_pose
 from stages.models.shading import (
     camera_frame,
@@ -110,6 +117,7 @@ class Geometry(Stage[GeometryConfig]):
         facts: dict[str, Any] = {"frames": len(landmarks), "lit_frames": int(lit.sum())}
         if lit.any():
             facts["mean_shading"] = round(float(fit.brightness[lit].mean()), 4)
+            facts["light_direction"] = main_direction(light[lit])
             facts["residual"] = round(float(fit.residual[lit].mean()), 4)
         return Product(facts, {"params.npz": params, "mesh.mp4": film})
 

@@ -16,6 +16,7 @@ from stages.models.light import (
     SkinSamples,
     fit_light,
     grey_light,
+    main_direction,
     sample_skin,
     white_balance,
 )
@@ -342,3 +343,14 @@ def test_a_face_that_was_never_seen_has_no_shading_to_tell_of(clip):
     clip.portrait[:] = black
     product = _geometry(light_colour="rgb").process(clip)
     assert product.facts == {"frames": FRAMES, "lit_frames": 0}
+
+
+@pytest.mark.parametrize(
+    ("direction", "angles"),
+    [((0, 0, 1), (0, 0)), ((1, 0, 1), (45, 0)), ((-1, 0, 0), (-90, 0)), ((0, 1, 1), (0, 45))],
+)
+def test_the_main_direction_of_light_is_told_in_degrees(direction, angles):
+    light = np.zeros((4, 9, 3), np.float32)
+    light[:, 0] = 2
+    light[:, 1:4] = np.array(direction, np.float32)[:, None]
+    assert main_direction(light) == pytest.approx(angles, abs=0.1)

@@ -200,6 +200,22 @@ def grey_light(light: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.repeat((light @ LUMINANCE)[..., None], 3, axis=-1).astype(np.float32)
 
 
+def main_direction(light: NDArray[np.float32]) -> tuple[float, float]:
+    """Where the light mainly comes from: azimuth and elevation in degrees.
+
+    The first-order coefficients of the luminance, taken as a vector (camera frame: x to the
+    right, y up, z to the viewer), point to where the shading grows fastest. (0, 0) is light
+    from the camera; positive azimuth is light from the right of the picture.
+
+    Args:
+        light: (..., 9, 3) coefficients; their mean is taken.
+    """
+    x, y, z = light.reshape(-1, 9, 3).mean(axis=0)[1:4] @ LUMINANCE
+    azimuth = np.degrees(np.arctan2(x, z))
+    elevation = np.degrees(np.arctan2(y, np.hypot(x, z)))
+    return round(float(azimuth), 1), round(float(elevation), 1)
+
+
 def white_balance(light: NDArray[np.float32], samples: SkinSamples) -> NDArray[np.float32]:
     """Take the clip's mean skin colour out of coefficients (..., 9, 3).
 
