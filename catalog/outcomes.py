@@ -247,7 +247,7 @@ class OutcomeTable:
                 source = f"(from stage_{number} where fingerprint = {literal(fingerprint)})"
                 if few:
                     source = f"(from {source} semi join wanted using (clip))"
-                last_outcomes(connection, f"last_{number}", source)
+                last_outcomes(connection, f"last_{number}", source, ("clip",))
                 parts.append(f"select {columns} from last_{number}")
             union = f"from ({' union all '.join(parts)})"
             if clips is not None and not few:
@@ -256,7 +256,12 @@ class OutcomeTable:
             yield connection
 
 
-def last_outcomes(connection: duckdb.DuckDBPyConnection, name: str, source: str) -> None:
+def last_outcomes(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    source: str,
+    keys: Sequence[str] = ("clip", "fingerprint"),
+) -> None:
     """Create the view ``name`` of those rows of ``source`` that count.
 
     Args:
@@ -264,9 +269,10 @@ def last_outcomes(connection: duckdb.DuckDBPyConnection, name: str, source: str)
         name: Of the view.
         source: An SQL relation made by `catalog.tables.view`, filtered at most, whose rows
             are all of one stage.
+        keys: What tells outcomes apart; fewer are faster where all fingerprints are equal.
     """
     every = f"{name}_or_void"
-    last_rows(connection, every, source, SCHEMA, ("clip", "fingerprint"), LAST_FIRST)
+    last_rows(connection, every, source, SCHEMA, keys, LAST_FIRST)
     connection.execute(f"create view {quoted(name)} as from {quoted(every)} where status <> 'void'")
 
 
