@@ -30,7 +30,7 @@ from flows.summary import summarise
 from flows.tally import Tally
 from infra.engine.open import open_engine
 from infra.errors import LimelightError
-from infra.processes import lease_folder, name_run
+from infra.processes import lease_folder, name_run, quiet_teardown
 from infra.settings import load_settings
 
 LATE = timedelta(hours=6)
@@ -38,6 +38,9 @@ LATE = timedelta(hours=6)
 
 PARTITIONS_AT_ONCE = 4
 """Partitions whose threads wait at once; they share the pools, so that none runs dry."""
+
+# Also where Prefect runs this flow in a process of its own.
+quiet_teardown()
 
 interrupted = Event()
 """Set on Ctrl-C or SIGTERM: the build stops in good order and keeps what it has."""

@@ -107,6 +107,12 @@ class Build:
         config = self.request.config
         entries = list(list_source(self.request.source, config.source.layout))
         layout = config.source.layout
+        if not entries:
+            raise UsageError(
+                f"{self.request.source} holds no clips by the layout {layout!r}",
+                hint="videos are known by their suffix (pictures by the layout ffhq); "
+                "name files directly, or with a glob, to take them whatever they are called",
+            )
         rows = ingest(self.lake, entries, self._ingest_pool, self.run, layout, self._cancelled)
         if self._cancelled():
             return

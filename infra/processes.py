@@ -8,6 +8,7 @@ a small file, lets the next command do the same for a supervisor that was killed
 Linux only: it reads ``/proc``.
 """
 
+import atexit
 import ctypes
 import json
 import os
@@ -38,6 +39,16 @@ def die_with_parent(sign: int, parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, sign)
     if os.getppid() != parent:
         os.kill(os.getpid(), sign)
+
+
+def quiet_teardown() -> None:
+    """Let nothing be printed while this interpreter is torn down.
+
+    The threads of Prefect and Ray live on into the teardown, where they keep DuckDB's objects
+    alive, of which its bindings then complain on stderr. Call it early: exit handlers run in
+    the reverse order of their registration, so that those with something to say come before.
+    """
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
 
 @dataclass(frozen=True)

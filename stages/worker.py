@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from catalog.lake import Lake
 from catalog.outcomes import Artifact, Outcome, Status
 from catalog.sources import local_copy
+from infra.digests import canonical_json
 from infra.engine.base import Note
 from infra.errors import SourceError
 from infra.storage import lake_errors
@@ -135,6 +136,8 @@ class ClipWorker:
         try:
             with lake_errors(clip.scratch):
                 product = stage.process(clip)
+                # Refused here, a NaN costs this clip; in the table it would cost the build.
+                canonical_json(product.facts)
                 artifacts = tuple(
                     self._lake.artifacts.commit(name, member, path)
                     for member, path in sorted(product.files.items())

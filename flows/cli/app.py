@@ -1,7 +1,5 @@
 """The command's root: its groups, and how it ends."""
 
-import atexit
-import os
 import sys
 
 import typer
@@ -10,6 +8,7 @@ from flows import cli
 from flows.cli import build, inspect, lake, serve
 from flows.cli.common import errors
 from flows.cli.driver import is_driver
+from infra.processes import quiet_teardown
 
 app = typer.Typer(
     name="limelight",
@@ -25,19 +24,8 @@ for module in (build, inspect, lake, serve):
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    code = 1
-
-    def leave() -> None:
-        # Registered first, so called last: Prefect and Ray have written out what they hold.
-        # Their threads live on, and the interpreter's teardown under them is noise at best.
-        sys.stdout.flush()
-        os._exit(code)
-
     if is_driver():
-        atexit.register(leave)
-    try:
-        with errors():
-            app(prog_name="limelight")
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    sys.exit(code)
+        quiet_teardown()
+    with errors():
+        app(prog_name="limelight")
+    sys.exit(0)

@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
     app.command()(build)
     app.command()(plan)
     app.command()(rerun)
+    app.command()(config)
     app.command()(demo)
     app.add_typer(schedule_app, name="schedule")
 
@@ -93,6 +94,13 @@ def plan(
         f"{human_bytes(predicted.release_bytes)} of release; "
         f"bottleneck: [bold]{predicted.bottleneck}[/bold]"
     )
+
+
+def config() -> None:
+    """Print a config that explains itself: every key, its default, what is allowed."""
+    from flows.describe import default_toml
+
+    print(default_toml(), end="")
 
 
 def rerun(
