@@ -158,6 +158,8 @@ class Build:
     def compute(self, group: Group, tasks: Sequence[tuple[str, list[str]]]) -> None:
         """Run one partition of a group, and publish its outcomes about once a second."""
         self.tally.step = f"computing {', '.join(group.stages)}"
+        # The longest first, so that no worker is left alone with one at the end.
+        tasks = sorted(tasks, key=lambda task: -self._clips[task[0]].frames)
         wanted = dict(tasks)
         known = self.lake.outcomes.of(list(wanted), self.fingerprints)
         pending: list[Outcome] = []

@@ -171,7 +171,7 @@ def demo(lake: LakeOption, as_json: JsonOption = False) -> None:
         emit({**summary, "preview": str(page)})
         return
     show_table(clip_rows(Lake.open(root), parameters["name"]), title="clips")
-    show_summary(summary)
+    show_summary({**summary, "turned_down": []})
     console.print(f"preview: [bold]{page}[/bold]", soft_wrap=True)
 
 
