@@ -14,8 +14,8 @@ WIDTH = 96
 def default_toml() -> str:
     """Every table and key with its default, what it means, and what is allowed."""
     lines: list[str] = []
-    for name, field in BuildConfig.model_fields.items():
-        lines += [f"[{name}]", *_keys(field.annotation), ""]
+    for name, table in BuildConfig():
+        lines += [f"[{name}]", *_keys(type(table)), ""]
     return "\n".join(lines)
 
 

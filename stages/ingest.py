@@ -9,8 +9,8 @@ from catalog.sources import local_copy
 from infra.digests import digest_file
 from infra.engine.base import Note
 from infra.errors import SourceError
-from stages.media import UnusableVideo
 from stages.frames import read_headers
+from stages.media import UnusableVideo
 
 
 class Ingested(TypedDict):

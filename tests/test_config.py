@@ -40,7 +40,7 @@ def test_an_unknown_key_names_file_key_and_allowed_keys(write):
 
 
 def test_an_unknown_table_names_the_tables(write):
-    with pytest.raises(UsageError, match="'mating'.*allowed here:.*matting"):
+    with pytest.raises(UsageError, match=r"'mating'.*allowed here:.*matting"):
         load_config(write("[mating]\n"))
 
 
