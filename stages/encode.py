@@ -97,12 +97,9 @@ class _H264Writer:
         self._container.close()
 
 
-def _x264(crf: int | None, preset: str, gop: int, deblock: bool = True) -> dict[str, str]:
-    quality = {"qp": "0"} if crf is None else {"crf": str(crf)}
+def _x264(preset: str, gop: int, more: str, **quality: str) -> dict[str, str]:
     structure = f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0:cabac=0"
-    if not deblock:
-        structure += ":no-deblock=1"
-    return {"preset": preset, "x264-params": structure, **quality}
+    return {"preset": preset, "x264-params": structure + more, **quality}
 
 
 class VideoWriter(_H264Writer):
@@ -115,8 +112,8 @@ class VideoWriter(_H264Writer):
         crf: Constant rate factor of x264, 0..51.
         preset: Preset of x264.
         gop: Frames from key frame to key frame.
-        deblock: Smooth the edges of blocks as they are decoded; drawings do as well without,
-            and decode in three quarters of the time.
+        drawing: No photograph: no deblocking, which decodes in three quarters of the time, and
+            coarser search for motion, which encodes in two thirds (for 8% more bytes).
     """
 
     def __init__(
@@ -128,7 +125,7 @@ class VideoWriter(_H264Writer):
         crf: int = 18,
         preset: str = "veryfast",
         gop: int = 16,
-        deblock: bool = True,
+        drawing: bool = False,
     ) -> None:
         super().__init__(
             path,
@@ -136,7 +133,13 @@ class VideoWriter(_H264Writer):
             fps=fps,
             pix_fmt="yuv420p",
             color_range=ColorRange.MPEG,
-            options=_x264(crf, preset, gop, deblock),
+            # Blocks between frames are not divided: a quarter less time for 1 to 4% more bytes.
+            options=_x264(
+                preset,
+                gop,
+                ":analyse=i4x4,i8x8" + (":no-deblock=1:subme=1" if drawing else ""),
+                crf=str(crf),
+            ),
             gop=gop,
         )
         self._reformatter = VideoReformatter()
@@ -191,7 +194,7 @@ class GreyWriter(_H264Writer):
             fps=fps,
             pix_fmt="gray",
             color_range=ColorRange.JPEG,
-            options=_x264(None, preset, gop),
+            options=_x264(preset, gop, "", qp="0"),
             gop=gop,
         )
 

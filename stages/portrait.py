@@ -51,7 +51,7 @@ def write_film(clip: Clip, name: str, pictures: Iterable[NDArray[np.uint8]], *, 
         fps=Fraction(facts["fps"]),
         crf=crf,
         gop=DRAWING_GOP,
-        deblock=False,
+        drawing=True,
     ) as film:
         for picture in pictures:
             film.write(picture)
