@@ -108,7 +108,7 @@ class Stage(ABC, Generic[C]):
             }
         )[:16]
 
-    def setup(self) -> None:  # noqa: B027 - optional
+    def setup(self) -> None:
         """Load models; called once, in the worker."""
 
     @abstractmethod
@@ -120,5 +120,5 @@ class Stage(ABC, Generic[C]):
             SourceError: The clip's source cannot be read now.
         """
 
-    def close(self) -> None:  # noqa: B027 - optional
+    def close(self) -> None:
         """Let go of what ``setup`` loaded."""
