@@ -108,8 +108,8 @@ def steady(
     for picture, alpha in looks:
         newest = _Steadied(picture, alpha)
         for other in window:
-            moved = cv2.absdiff(picture, other.picture)
-            moved = cv2.max(cv2.max(moved[..., 0], moved[..., 1]), moved[..., 2])
+            red, green, blue = map(cv2.absdiff, newest.colours, other.colours)
+            moved = cv2.max(cv2.max(red, green), blue)
             weight = cv2.LUT(cv2.blur(moved, (3, 3)), falloff)
             newest.add(other.alpha, weight)
             other.add(newest.alpha, weight)
@@ -124,7 +124,7 @@ class _Steadied:
     """A frame in the window: what it showed, and the weighted sum that it is becoming."""
 
     def __init__(self, picture: np.ndarray, alpha: np.ndarray) -> None:
-        self.picture = picture
+        self.colours = cv2.split(picture)  # OpenCV is quick on planes only
         self.alpha = alpha
         self._sum = alpha.copy()
         self._weight = np.ones_like(alpha)

