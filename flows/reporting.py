@@ -8,13 +8,10 @@ from uuid import UUID
 
 import httpx
 import orjson
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-)
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.context import FlowRunContext
 
 from catalog.verdicts import WORDS
 from flows.summary import Summary
@@ -52,35 +49,47 @@ class Reporter:
         self._thread.join(timeout=10)
 
     def _report(self) -> None:
-        progress: UUID | None = None
-        table: UUID | None = None
         shown: tuple[int, int, str] | None = None
-        over = False
-        while not over:
-            over = self._over.wait(self._period)
-            now = (self._tally.finished, self._tally.total, self._tally.step)
-            if now == shown or not self._tally.total:
-                continue
-            share = 100 * self._tally.finished / self._tally.total
-            rows = self._tally.rows()
-            try:
-                if progress is None:
-                    progress = create_progress_artifact(
-                        share, key="build-progress", description="Clips finished"
-                    )  # type: ignore[assignment]
-                    table = create_table_artifact(
-                        rows, key="build-stages", description="What each stage did"
-                    )  # type: ignore[assignment]
-                else:
-                    with get_client(sync_client=True) as client:
-                        client.update_artifact(progress, ArtifactUpdate(data=share))
-                        if table is not None:
-                            text = orjson.dumps(rows).decode()
-                            client.update_artifact(table, ArtifactUpdate(data=text))
-                shown = now
-            except httpx.HTTPError:
-                # The server may be restarting; the tables of the lake are the truth.
-                continue
+        artifacts: tuple[UUID, UUID] | None = None
+        # One client for the whole build: making one costs more than what it sends.
+        with get_client(sync_client=True) as client:
+            over = False
+            while not over:
+                over = self._over.wait(self._period)
+                now = (self._tally.finished, self._tally.total, self._tally.step)
+                if now == shown or not self._tally.total:
+                    continue
+                try:
+                    artifacts = self._publish(client, artifacts)
+                    shown = now
+                except httpx.HTTPError:
+                    # The server may be restarting; the tables of the lake are the truth.
+                    continue
+
+    def _publish(
+        self, client: SyncPrefectClient, artifacts: tuple[UUID, UUID] | None
+    ) -> tuple[UUID, UUID]:
+        """Make the two artifacts, or bring them up to date; their ids."""
+        share = 100 * self._tally.finished / self._tally.total
+        table = orjson.dumps(self._tally.rows()).decode()
+        if artifacts is None:
+            context = FlowRunContext.get()
+            run = context.flow_run.id if context and context.flow_run else None
+            made = [
+                client.create_artifact(
+                    ArtifactCreate(
+                        type=kind, key=key, description=words, data=data, flow_run_id=run
+                    )
+                )
+                for kind, key, words, data in (
+                    ("progress", "build-progress", "Clips finished", share),
+                    ("table", "build-stages", "What each stage did", table),
+                )
+            ]
+            return made[0].id, made[1].id
+        for artifact, data in zip(artifacts, (share, table), strict=True):
+            client.update_artifact(artifact, ArtifactUpdate(data=data))
+        return artifacts
 
 
 def publish_report(summary: Summary) -> None:

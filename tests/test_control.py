@@ -69,6 +69,12 @@ def state_of(api, name):
     return run["state"]["type"] if run else None
 
 
+def artifacts_of(api, run):
+    """Kinds of the artifacts that a flow run left."""
+    artifacts = api.post("/artifacts/filter", json={"limit": 200}).json()
+    return {artifact["type"] for artifact in artifacts if artifact["flow_run_id"] == run}
+
+
 def at_work(home, api, name):
     """Wait until a build computes; its driver's pid."""
     wait_for(lambda: state_of(api, name) == "RUNNING", "the run")
@@ -129,6 +135,7 @@ def test_a_killed_driver_is_marked_crashed_and_retried_from_the_ui(home, api):
     assert api.post(f"/flow_runs/{run['id']}/set_state", json=state).is_success
     wait_for(lambda: state_of(api, "killed") == "COMPLETED", "the retry")
     assert run_of(api, "killed")["id"] == run["id"]
+    assert {"progress", "table", "markdown"} <= artifacts_of(api, run["id"])
     assert limelight("verify", "killed", lake=home / "lake").returncode == 0
 
 
@@ -144,10 +151,7 @@ def test_a_build_started_in_the_ui_completes(home, api):
     )
     assert created.is_success, created.text
     wait_for(lambda: state_of(api, "from-the-ui") == "COMPLETED", "the run")
-    artifacts = api.post("/artifacts/filter", json={"limit": 200}).json()
-    run = run_of(api, "from-the-ui")["id"]
-    kinds = {a["type"] for a in artifacts if a["flow_run_id"] == run}
-    assert "markdown" in kinds
+    assert "markdown" in artifacts_of(api, run_of(api, "from-the-ui")["id"])
 
 
 def test_the_deployments_parameters_are_typed(api):
