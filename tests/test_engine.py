@@ -107,6 +107,12 @@ def test_every_item_comes_back_under_its_own_id(make_pool: MakePool) -> None:
     }
 
 
+def test_a_deadline_may_be_years_away(make_pool: MakePool) -> None:
+    """As that of a clip whose header claims a thousand million frames."""
+    (result,) = make_pool().run(words("a", deadline=1e9))
+    assert isinstance(result, Done)
+
+
 def test_items_are_drawn_only_as_workers_free_up(make_pool: MakePool) -> None:
     drawn = 0
 

@@ -24,6 +24,8 @@ TAIL_BYTES = 4096
 LOG_BYTES = 1 << 20
 ABORT_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
+POLL_LONGEST = 3600.0
+"""The system waits 24 days at most; a deadline may be later."""
 
 # What the host itself adds to the child's messages.
 _DIED = b"d"
@@ -179,10 +181,12 @@ class WorkerProcess:
         try:
             self._connection.send_bytes(payload)
             while True:
-                left = None if until is None else max(0.0, until - time.monotonic())
-                ready = wait([self._connection, self._sentinel], left)
+                left = POLL_LONGEST if until is None else max(0.0, until - time.monotonic())
+                ready = wait([self._connection, self._sentinel], min(left, POLL_LONGEST))
                 if not ready:
-                    return _HUNG, b"", note
+                    if left < POLL_LONGEST:
+                        return _HUNG, b"", note
+                    continue
                 if self._connection not in ready:
                     return _DIED, b"", note
                 message = self._connection.recv_bytes()
