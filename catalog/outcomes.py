@@ -155,7 +155,7 @@ class OutcomeTable:
     def latest(
         self,
         fingerprints: Mapping[str, str],
-        clips: Sequence[str] | None = None,
+        clips: Sequence[str] | pa.ChunkedArray | None = None,
         columns: Sequence[str] = tuple(SCHEMA.names),
     ) -> pa.Table:
         """The row that counts of each (clip, stage), in no particular order.
@@ -177,10 +177,7 @@ class OutcomeTable:
         self, clips: Sequence[str], fingerprints: Mapping[str, str]
     ) -> dict[str, dict[str, Outcome]]:
         """The outcomes that count, by clip and stage; a clip without any has an empty dict."""
-        found: dict[str, dict[str, Outcome]] = {clip: {} for clip in clips}
-        for row in self.latest(fingerprints, clips).to_pylist():
-            found[row["clip"]][row["stage"]] = outcome_of(row)
-        return found
+        return by_clip(self.latest(fingerprints, clips), clips)
 
     def counts(
         self,
@@ -212,8 +209,7 @@ class OutcomeTable:
 
         Safe beside other builds that append or compact at the same time.
         """
-        if len(self.table.files()) > files:
-            self.table.compact()
+        self.table.compact(files=files)
 
     @contextmanager
     def _last(
@@ -274,6 +270,14 @@ def last_outcomes(
     every = f"{name}_or_void"
     last_rows(connection, every, source, SCHEMA, keys, LAST_FIRST)
     connection.execute(f"create view {quoted(name)} as from {quoted(every)} where status <> 'void'")
+
+
+def by_clip(latest: pa.Table, clips: Sequence[str]) -> dict[str, dict[str, Outcome]]:
+    """Rows of :meth:`OutcomeTable.latest` as outcomes, by clip (each of ``clips``) and stage."""
+    found: dict[str, dict[str, Outcome]] = {clip: {} for clip in clips}
+    for row in latest.to_pylist():
+        found[row["clip"]][row["stage"]] = outcome_of(row)
+    return found
 
 
 def outcome_of(row: Mapping[str, Any]) -> Outcome:

@@ -133,12 +133,17 @@ class Table:
             files.append(DataFile(path, parts["partition"], parts["min"], parts["max"]))
         return sorted(files, key=lambda file: file.path)
 
-    def compact(self) -> int:
+    def compact(self, *, files: int = 0) -> int:
         """Merge small files into large ones; readers and writers go on undisturbed.
+
+        Args:
+            files: Only if there are more than this.
 
         Returns:
             How many files were merged away; 0 where another process was at it too.
         """
+        if len(self.files()) <= files:
+            return 0
         with _delta_errors(self.path):
             try:
                 merged = DeltaTable(self.path.as_uri()).optimize.compact(writer_properties=_PARQUET)

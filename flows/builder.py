@@ -4,35 +4,37 @@ Each step reads the tables, computes what is missing, and publishes rows. Nothin
 what is done, so a build that was interrupted anywhere is resumed by building again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from time import monotonic
+from threading import Event
 from typing import Any
 
 from catalog.clips import ClipRow
 from catalog.lake import Lake
 from catalog.members import Member, Recipe, check_name, remember
-from catalog.outcomes import Outcome
+from catalog.outcomes import Outcome, by_clip
 from catalog.release import Release
 from catalog.sources import list_source
 from catalog.splits import assign_splits
+from flows.batches import Batches
 from flows.ingest import Trouble, ingest
 from flows.missing import State
+from flows.stamp import Stamp
 from flows.tally import Tally
-from infra.engine.base import Done, Engine, Item, Lost, Pool, Resources, WorkerSpec
-from infra.errors import UsageError
+from infra.engine.base import Engine, Item, Pool, Resources, WorkerSpec
+from infra.errors import LimelightError, UsageError
 from stages.base import Stage
 from stages.pack import pack
 from stages.registry import Group, fingerprints, groups
 from stages.worker import Task, made_of, stage_entry
 
-COMMIT_SECONDS = 1.0
-COMMIT_OUTCOMES = 1024
-MAX_FAILURES = 3
-"""A clip whose source failed in this many builds is quarantined, and not tried for ever."""
+SMALL_FILES = 256
+"""Files of the outcomes table beyond which they are merged while a build runs."""
+
+LEAST_FRAME_BYTES = 512
+"""A clip whose headers count no frames is given time for one in each of so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,13 @@ class Build:
         self.fingerprints = fingerprints(self.stages)
         self.groups = groups(self.stages, request.config.engine.stage_resources())
         self.tally = Tally()
+        self._stamp = Stamp(lake.root, request.name, run, self.fingerprints)
         self.members: list[Member] = []
         self._clips: dict[str, ClipRow] = {}
+        self._unread: set[str] = set()
         self._make_engine = engine
         self._cancelled = cancelled
+        self._broken = Event()
 
     @cached_property
     def engine(self) -> Engine:
@@ -113,10 +118,19 @@ class Build:
                 hint="videos are known by their suffix (pictures by the layout ffhq); "
                 "name files directly, or with a glob, to take them whatever they are called",
             )
-        rows = ingest(self.lake, entries, self._ingest_pool, self.run, layout, self._cancelled)
+        rows = ingest(
+            self.lake,
+            entries,
+            self._ingest_pool,
+            self.run,
+            layout,
+            self._cancelled,
+            self._quarantined_sources,
+        )
         if self._cancelled():
             return
         self._record_troubles([(row, trouble) for row, trouble in rows if trouble])
+        self._unread = {row.clip for row, trouble in rows if trouble}
         self._clips = {}
         for row, _ in rows:
             self._clips.setdefault(row.clip, row)
@@ -144,38 +158,48 @@ class Build:
     def state(self) -> State:
         """Where every member stands now."""
         clips = [member.clip for member in self.members]
-        latest = self.lake.outcomes.latest(self.fingerprints, clips)
-        return State.read(latest, clips, self.stages)
+        return State.load(self.lake.outcomes, self.fingerprints, clips, self.stages)
 
     def partitions(self, group: Group) -> list[list[tuple[str, list[str]]]]:
         """The group's missing work, cut into Prefect tasks."""
-        tasks = self.state().tasks(self.stages, group.stages)
+        missing = self.state().tasks(self.stages, group.stages)
+        # What has no content yet is for the next build to read, under its own id then.
+        tasks = (task for task in missing if task[0] not in self._unread)
         size = self.request.config.engine.partition
         parts = list(iter(lambda: list(islice(tasks, size)), []))
         self.tally.expect(sum(map(len, parts)))
         return parts
 
     def compute(self, group: Group, tasks: Sequence[tuple[str, list[str]]]) -> None:
-        """Run one partition of a group, and publish its outcomes about once a second."""
+        """Run one partition of a group, and publish its outcomes about once a second.
+
+        What has been finished meanwhile is left out: by an attempt at this partition that
+        was broken off, or by another build of the same clips.
+        """
         self.tally.step = f"computing {', '.join(group.stages)}"
+        clips = [clip for clip, _ in tasks]
+        latest = self.lake.outcomes.latest(self.fingerprints, clips)
+        known = by_clip(latest, clips)
+        wanted = dict(State.read(latest, clips, self.stages).tasks(self.stages, group.stages))
+        self.tally.add(
+            [], clips=sum(self._by_others(group, known[c]) for c in clips if c not in wanted)
+        )
+        if not wanted:
+            return
         # The longest first, so that no worker is left alone with one at the end.
-        tasks = sorted(tasks, key=lambda task: -self._clips[task[0]].frames)
-        wanted = dict(tasks)
-        known = self.lake.outcomes.of(list(wanted), self.fingerprints)
-        pending: list[Outcome] = []
-        committed = monotonic()
+        ordered = sorted(wanted.items(), key=lambda task: -self._clips[task[0]].frames)
         pool = self._stage_pool(group)
         try:
-            for result in pool.run(self._items(tasks, known), cancelled=self._cancelled):
-                outcomes = self._outcomes(result, wanted[result.id], known.get(result.id, {}))
-                pending += outcomes
-                self.tally.add(outcomes)
-                if monotonic() - committed > COMMIT_SECONDS or len(pending) >= COMMIT_OUTCOMES:
-                    self.lake.outcomes.append(pending)
-                    pending, committed = [], monotonic()
-        finally:
-            # What is finished is kept, also when the run is cancelled or its engine lost.
-            self.lake.outcomes.append(pending)
+            with Batches(self.lake.outcomes.append) as batches:
+                for result in pool.run(self._items(ordered, known), cancelled=self._stopped):
+                    outcomes = self._stamp.results(result, wanted[result.id], known[result.id])
+                    self.tally.add(outcomes)
+                    batches.add(outcomes)
+        except LimelightError:
+            # The other partitions would only meet the same: a full disk, no worker.
+            self._broken.set()
+            raise
+        self.lake.outcomes.compact(files=SMALL_FILES)
 
     def finish(self, group: Group) -> None:
         """Tidy up after the last partition of a group."""
@@ -211,18 +235,28 @@ class Build:
         finally:
             self.close()
 
+    def _stopped(self) -> bool:
+        return self._broken.is_set() or self._cancelled()
+
+    def _by_others(self, group: Group, known: Mapping[str, Outcome]) -> bool:
+        """Whether a clip's outcomes in a group are none of this build's (which it counted)."""
+        return all(known[name].run != self.run for name in group.stages if name in known)
+
     def _items(
-        self, tasks: Sequence[tuple[str, list[str]]], known: dict[str, dict[str, Outcome]]
+        self, tasks: Sequence[tuple[str, list[str]]], known: Mapping[str, Mapping[str, Outcome]]
     ) -> Iterator[Item]:
         engine = self.request.config.engine
         for clip, names in tasks:
             done = {
                 stage: made_of(outcome)
-                for stage, outcome in known.get(clip, {}).items()
+                for stage, outcome in known[clip].items()
                 if outcome.status == "done" and stage not in names
             }
             row = self._clips[clip]
             task: Task = {"clip": clip, "uri": row.uri, "stages": names, "done": done}
+            frames = row.frames if row.frames > 0 else row.size // LEAST_FRAME_BYTES
+            # A header may claim anything; what is longer than allowed only has to be found out.
+            frames = min(frames, self.request.config.probe.max_frames)
             # A frame is held upright (source size) and in its normal form; never more than
             # the two budgets together.
             held = row.frames * (row.width * row.height + 512 * 512) * 3
@@ -230,81 +264,29 @@ class Build:
                 id=clip,
                 payload=task,
                 size=min(held, 2 * engine.frame_bytes) or 2 * engine.frame_bytes,
-                deadline=engine.deadline_seconds + engine.deadline_per_frame * max(row.frames, 0),
+                deadline=engine.deadline_seconds + engine.deadline_per_frame * frames,
             )
 
-    def _outcomes(
-        self, result: Done | Lost, names: list[str], before: dict[str, Outcome]
-    ) -> list[Outcome]:
-        now = datetime.now(UTC)
-        if isinstance(result, Lost):
-            return [self._quarantined(result, names, now)]
-        stamped = []
-        for outcome in result.value:
-            attempts = result.attempts
-            if outcome.status == "failed":
-                previous = before.get(outcome.stage)
-                attempts += previous.attempts if previous else 0
-                if attempts >= MAX_FAILURES:
-                    outcome = replace(outcome, status="quarantined", error="SourceError")
-            stamped.append(
-                replace(
-                    outcome,
-                    attempts=attempts,
-                    worker=result.worker,
-                    run=self.run,
-                    finished_at=now,
-                    command=self._command(result.id, outcome.stage)
-                    if outcome.status == "quarantined"
-                    else "",
-                )
-            )
-        return stamped
-
-    def _quarantined(self, lost: Lost, names: list[str], now: datetime) -> Outcome:
-        _, _, noted = lost.note.partition(" ")
-        stage = noted if noted in names else names[0]
-        return Outcome(
-            clip=lost.id,
-            stage=stage,
-            fingerprint=self.fingerprints[stage],
-            status="quarantined",
-            reason=f"{stage} {_VERBS[lost.kind]} on this clip, twice: {lost.message}",
-            seconds=lost.seconds,
-            attempts=lost.attempts,
-            worker=lost.worker,
-            error=lost.error,
-            stderr=lost.stderr,
-            command=self._command(lost.id, stage),
-            run=self.run,
-            finished_at=now,
-        )
-
-    def _command(self, clip: str, stage: str) -> str:
-        return (
-            f"limelight quarantine reproduce {self.request.name} {clip} "
-            f"--stage {stage} --lake {self.lake.root}"
-        )
+    def _quarantined_sources(self, clips: Sequence[str]) -> dict[str, Trouble]:
+        """Of these stand-ins for unread sources, those that are left alone until a retry."""
+        first = self.stages[0].name
+        found = self.lake.outcomes.of(clips, {first: self.fingerprints[first]})
+        return {
+            clip: Trouble("quarantined", made[first].reason, made[first].error)
+            for clip, made in found.items()
+            if first in made and made[first].status == "quarantined"
+        }
 
     def _record_troubles(self, troubles: Sequence[tuple[ClipRow, Trouble]]) -> None:
         """Entries without content end in an outcome too, under the first stage."""
         first = self.stages[0].name
         before = self.lake.outcomes.of([row.clip for row, _ in troubles], self.fingerprints)
-        now = datetime.now(UTC)
         outcomes = [
-            Outcome(
-                clip=row.clip,
-                stage=first,
-                fingerprint=self.fingerprints[first],
-                status=trouble.status,
-                reason=trouble.reason,
-                error=trouble.error,
-                run=self.run,
-                finished_at=now,
-            )
+            self._stamp.unread(row.clip, first, trouble, last)
             for row, trouble in troubles
-            if before[row.clip].get(first) is None
-            or before[row.clip][first].reason != trouble.reason
+            if (last := before[row.clip].get(first)) is None
+            or last.reason != trouble.reason
+            or trouble.status == "failed"
         ]
         self.lake.outcomes.append(outcomes)
         self.tally.add(outcomes, clips=0)
@@ -328,11 +310,3 @@ class Build:
             },
         )
         return self.engine.pool(group.name, spec, group.resources, None)
-
-
-_VERBS = {
-    "raised": "raised an error",
-    "died": "killed its worker",
-    "hung": "hung",
-    "memory": "ran out of memory",
-}

@@ -1,6 +1,6 @@
 """What is left to do: the one act behind build, resume, rerun, retry and the next schedule."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from catalog.outcomes import OutcomeTable
 from stages.base import Stage
 
-_CODES = {"done": 1, "rejected": 2, "failed": 3, "quarantined": 4}
-_NOTHING, _DONE, _REJECTED, _FAILED, _QUARANTINED = 0, 1, 2, 3, 4
+_STATUSES = pa.array(["done", "rejected", "failed", "quarantined"])
+_NOTHING, _DONE, _REJECTED, _FAILED, _QUARANTINED = range(5)
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,26 @@ class State:
             at = pc.index_in(rows["clip"].cast(pa.string()), value_set=ids)
             known = pc.is_valid(at).to_numpy()
             position = pc.fill_null(at, 0).to_numpy()[known]
-            status = rows["status"].cast(pa.string()).to_pylist()
-            codes[position, column] = np.array([_CODES[s] for s in status], np.uint8)[known]
+            status = pc.index_in(rows["status"].cast(pa.string()), value_set=_STATUSES).to_numpy()
+            codes[position, column] = status[known] + _DONE
         return cls(clips, names, codes)
+
+    @classmethod
+    def load(
+        cls,
+        outcomes: OutcomeTable,
+        fingerprints: Mapping[str, str],
+        clips: Sequence[str],
+        stages: Sequence[Stage[Any]],
+    ) -> "State":
+        """Read where clips stand; stage by stage, for the sake of memory (millions of rows)."""
+        ids = pa.chunked_array([pa.array(clips, pa.string())])
+        codes = [np.zeros((len(clips), 0), np.uint8)]
+        for stage in stages:
+            current = {stage.name: fingerprints[stage.name]}
+            rows = outcomes.latest(current, ids, ("clip", "stage", "status"))
+            codes.append(cls.read(rows, clips, [stage]).codes)
+        return cls(clips, tuple(stage.name for stage in stages), np.hstack(codes))
 
     def complete(self) -> np.ndarray:
         """Bool array (clips,): every stage is done, so the clip belongs in the release."""

@@ -91,13 +91,14 @@ def write_clips(folder, texts):
     return folder
 
 
-def fake_build(lake, clips, *, engine=InlineEngine, run="test", name="release", **words):
+DEFAULT = BuildConfig()
+IMPATIENT = parse_config({"engine": {"deadline_seconds": 6, "memory_bytes": 300 << 20}}, "test")
+
+
+def fake_build(
+    lake, clips, *, engine=InlineEngine, run="test", name="release", config=DEFAULT, **words
+):
     """A build of the fake chain, not yet run."""
-    config = (
-        parse_config({"engine": {"deadline_seconds": 6, "memory_bytes": 300 << 20}}, "test")
-        if words.pop("impatient", False)
-        else BuildConfig()
-    )
     return Build(
         Lake.open(Path(lake), create=True),
         Request(str(clips), name, config),
