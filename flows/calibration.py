@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +16,11 @@ import cv2
 import numpy as np
 
 from catalog.lake import Lake
+from catalog.verdicts import verdict
 from flows.builder import Build, Request
 from infra.digests import digest_json
 from infra.engine.open import open_engine
+from infra.errors import LimelightError
 from infra.settings import Settings
 from infra.storage import write_atomic
 from stages.encode import VideoWriter
@@ -53,17 +56,17 @@ class Calibration:
     flow_seconds: float
     release_bytes_per_frame: float
 
-    def worker_seconds(self, stage: str, sizes: np.ndarray, weights: np.ndarray) -> float:
-        """Worker seconds of a stage.
+    def clip_seconds(self, stages: Sequence[str], sizes: np.ndarray) -> np.ndarray:
+        """Worker seconds of each clip in each stage, float64 of shape (n, stages).
 
         Args:
-            stage: Its name.
+            stages: Their names.
             sizes: (frames, pixels of a frame) of each clip, shape (n, 2).
-            weights: How many clips each row stands for, shape (n,).
         """
-        frames, pixels = sizes[:, 0], sizes[:, 1]
-        each = frames * self.per_frame[stage] + frames * pixels / 1e6 * self.per_megapixel[stage]
-        return float((each * weights).sum())
+        frames, megapixels = sizes[:, :1], sizes[:, 1:] / 1e6
+        per_frame = np.array([self.per_frame[stage] for stage in stages])
+        per_megapixel = np.array([self.per_megapixel[stage] for stage in stages])
+        return np.asarray(frames * (per_frame + megapixels * per_megapixel))
 
 
 def calibrate(config: Any, settings: Settings) -> Calibration:
@@ -82,10 +85,28 @@ def calibrate(config: Any, settings: Settings) -> Calibration:
     )[:16]
     kept = settings.cache / "calibration" / f"{key}.json"
     if kept.is_file():
-        return Calibration(**json.loads(kept.read_text()))
+        # What another version of Limelight has kept may lack a field: then measured anew.
+        with suppress(ValueError, TypeError):
+            return Calibration(**json.loads(kept.read_text()))
     measured = _measure(config, settings, current)
     write_atomic(kept, json.dumps(asdict(measured), indent=2).encode(), point="calibration")
     return measured
+
+
+def lenient(config: Any) -> Any:
+    """The config without what might turn the calibration's clips down; it costs the same."""
+    limits: dict[str, dict[str, Any]] = {
+        "probe": {"min_frames": 1, "min_side": 16, "max_side": 8192, "min_fps": 1, "max_fps": 120},
+        "quality": {"threshold": 0.0},
+        "landmarks": {"min_face": 0.0, "max_missing": 1.0, "max_gap": FRAMES},
+        "frame": {"min_face": 8},
+    }
+    return config.model_copy(
+        update={
+            stage: getattr(config, stage).model_copy(update=values)
+            for stage, values in limits.items()
+        }
+    )
 
 
 def _measure(config: Any, settings: Settings, current: Mapping[str, str]) -> Calibration:
@@ -97,7 +118,7 @@ def _measure(config: Any, settings: Settings, current: Mapping[str, str]) -> Cal
             for copy in range(cores):
                 _clip(clips / f"{side}-{copy}.mp4", side, copy)
         lake = Lake.open(Path(folder) / "lake", create=True)
-        request = Request(str(clips), "calibration", config)
+        request = Request(str(clips), "calibration", lenient(config))
         build = Build(lake, request, lambda: open_engine("ray", settings), "calibration")
         try:
             build.take_up()
@@ -111,7 +132,14 @@ def _measure(config: Any, settings: Settings, current: Mapping[str, str]) -> Cal
             build.close()
         busy = sum(build.tally.seconds.values()) / cores
         members = {m.clip: int(m.label.partition("-")[0]) for m in build.members}
-        outcomes = lake.outcomes.of(list(members), current)
+        outcomes = lake.outcomes.of(list(members), build.fingerprints)
+        for clip in members:
+            status, stage, reason = verdict(outcomes[clip], list(current))
+            if status != "done":
+                raise LimelightError(
+                    f"this machine cannot be calibrated: stage {stage}: {reason}",
+                    hint="a build of a few clips with this config shows what is wrong",
+                )
         seconds = {
             (stage, side): float(
                 np.mean([outcomes[c][stage].seconds for c, s in members.items() if s == side])
@@ -120,7 +148,7 @@ def _measure(config: Any, settings: Settings, current: Mapping[str, str]) -> Cal
             for side in SIDES
         }
         bytes_packed = (
-            sum(path.stat().st_size for path in release.path.rglob("*.tar")) if (release) else 0
+            sum(path.stat().st_size for path in release.path.rglob("*.tar")) if release else 0
         )
     small, large = SIDES
     per_megapixel = {

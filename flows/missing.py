@@ -63,10 +63,13 @@ class State:
             codes.append(cls.read(rows, clips, [stage]).codes)
         return cls(clips, tuple(stage.name for stage in stages), np.hstack(codes))
 
+    def done(self) -> np.ndarray:
+        """Bool array (clips, stages): what is done."""
+        return np.asarray(self.codes == _DONE)
+
     def complete(self) -> np.ndarray:
         """Bool array (clips,): every stage is done, so the clip belongs in the release."""
-        complete: np.ndarray = np.all(self.codes == _DONE, axis=1)
-        return complete
+        return np.asarray(self.done().all(axis=1))
 
     def runnable(self, stages: Sequence[Stage[Any]]) -> np.ndarray:
         """Bool array (clips, stages): what a build must run.

@@ -1,14 +1,16 @@
 """What a build will take, told from headers and a calibration before anything is computed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
 from catalog.lake import Lake
 from catalog.sources import Entry, list_source, local_copy
-from flows.calibration import Calibration, calibrate
+from flows.calibration import calibrate
+from flows.missing import State
 from infra.errors import SourceError, UsageError
 from infra.settings import load_settings
 from stages.frames import read_headers
@@ -20,16 +22,16 @@ HEADERS_READ = 2000
 
 @dataclass(frozen=True)
 class Plan:
-    """A prediction. It counts every clip as kept: a rejected one costs less.
+    """A prediction. What no stage has judged yet counts as kept: a rejected clip costs less.
 
     Attributes:
         clips: Entries of the source.
         known: Those that the lake has met, unchanged.
         unreadable: Those that cannot be read, or hold no video by their headers.
-        frames: Of all clips, by their headers.
+        frames: Of all clips, by their headers; known copies of a clip count once.
         source_bytes: Of all clips.
-        release_bytes: Of the release.
-        stages: A row a stage: worker seconds, and their share.
+        release_bytes: Of the release, without clips that the lake knows to be turned down.
+        stages: A row a stage: worker seconds still to be spent, and their share.
         workers: That will share the work.
         seconds: From start to end.
         bottleneck: The stage that takes most.
@@ -64,31 +66,37 @@ def make_plan(lake: Lake, source: str, config: Any) -> Plan:
     entries = list(list_source(source, config.source.layout))
     readable = [entry for entry in entries if not entry.error]
     known = lake.clips.known(readable)
-    sizes = np.array([(row.frames, row.width * row.height) for row in known.values()], float)
     unknown = [entry for entry in readable if entry.uri not in known]
-    read, unusable = _headers(lake, unknown[:: max(1, len(unknown) // HEADERS_READ)])
+    read, unusable = _headers(lake, unknown[:: max(1, -(-len(unknown) // HEADERS_READ))])
     scale = len(unknown) / max(1, len(read) + unusable)
-    weights = np.concatenate([np.ones(len(sizes)), np.full(len(read), scale)])
-    sizes = np.concatenate([sizes.reshape(-1, 2), read])
+    # Copies of a clip are computed once.
+    rows = {row.clip: row for row in known.values()}
+    sizes = np.array([(r.frames, r.width * r.height) for r in rows.values()], float).reshape(-1, 2)
     stages = config.stages()
     calibration = calibrate(config, load_settings(workers=config.engine.workers or None))
-    done = lake.outcomes.counts(calibration.fingerprints, [row.clip for row in known.values()])
-    share_done = _share_done(done, sizes, weights)
-    seconds = {
-        stage.name: calibration.worker_seconds(stage.name, sizes, weights)
-        * (1 - share_done.get(stage.name, 0.0))
-        for stage in stages
-    }
-    frames = float((sizes[:, 0] * weights).sum())
-    total = sum(seconds.values())
+    state = State.load(lake.outcomes, calibration.fingerprints, list(rows), stages)
+    missing = state.runnable(stages)
+    kept = (missing | state.done()).all(axis=1)
+    names = [stage.name for stage in stages]
+    known_seconds = calibration.clip_seconds(names, sizes) * missing
+    unknown_seconds = calibration.clip_seconds(names, read)
+    by_stage = known_seconds.sum(axis=0) + scale * unknown_seconds.sum(axis=0)
+    seconds = dict(zip(names, by_stage.tolist(), strict=True))
+    total = float(by_stage.sum())
+    each_clip = np.concatenate([known_seconds.sum(axis=1), unknown_seconds.sum(axis=1)])
+    # The even share; or the longest clip, if that is more.
+    work = max(total / calibration.workers, float(each_clip.max(initial=0.0)))
+    unknown_frames = scale * float(read[:, 0].sum())
     idle = not total and not unknown
     return Plan(
         clips=len(entries),
         known=len(known),
         unreadable=len(entries) - len(readable) + round(unusable * scale),
-        frames=round(frames),
+        frames=round(float(sizes[:, 0].sum()) + unknown_frames),
         source_bytes=sum(entry.size for entry in readable),
-        release_bytes=round(frames * calibration.release_bytes_per_frame),
+        release_bytes=round(
+            (float(sizes[kept, 0].sum()) + unknown_frames) * calibration.release_bytes_per_frame
+        ),
         stages=[
             {
                 "stage": name,
@@ -99,9 +107,7 @@ def make_plan(lake: Lake, source: str, config: Any) -> Plan:
         ],
         workers=calibration.workers,
         seconds=round(
-            calibration.flow_seconds
-            + (0.0 if idle else calibration.start_seconds)
-            + _makespan(calibration, sizes, weights, total),
+            calibration.flow_seconds + (0.0 if idle else calibration.start_seconds) + work,
             1,
         ),
         bottleneck=max(seconds, key=lambda name: seconds[name]) if total else "nothing is missing",
@@ -112,40 +118,15 @@ def _headers(lake: Lake, entries: Sequence[Entry]) -> tuple[np.ndarray, int]:
     """(frames, pixels) of each readable header, and how many held no video."""
     sizes: list[tuple[float, float]] = []
     unusable = 0
-    scratch = lake.scratch("plan")
-    try:
-        for entry in entries:
-            try:
-                scratch.mkdir(parents=True, exist_ok=True)
-                headers = read_headers(local_copy(entry.uri, scratch))
-                sizes.append((headers.frames, headers.width * headers.height))
-            except (SourceError, UnusableVideo, OSError):
-                unusable += 1
-    finally:
-        lake.discard_scratch("plan")
+    run = f"plan-{uuid4().hex}"
+    for entry in entries:
+        scratch = lake.scratch(run)
+        scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            headers = read_headers(local_copy(entry.uri, scratch))
+            sizes.append((headers.frames, headers.width * headers.height))
+        except (SourceError, UnusableVideo, OSError):
+            unusable += 1
+        finally:
+            lake.discard_scratch(run)
     return np.array(sizes, float).reshape(-1, 2), unusable
-
-
-def _share_done(counts: Iterable[Any], sizes: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """Share of all frames whose stage has an outcome already, by stage."""
-    frames = float((sizes[:, 0] * weights).sum())
-    shares: dict[str, float] = {}
-    clips = float(weights.sum())
-    for count in counts:
-        # A rejected clip has no frames on record; it counts as one of average length.
-        part = count.frames / frames if count.frames and frames else count.clips / max(clips, 1)
-        shares[count.stage] = min(1.0, shares.get(count.stage, 0.0) + part)
-    return shares
-
-
-def _makespan(
-    calibration: Calibration, sizes: np.ndarray, weights: np.ndarray, total: float
-) -> float:
-    """Seconds from first to last clip: the even share, or the longest clip if that is more."""
-    if not len(sizes):
-        return 0.0
-    longest = sizes[sizes[:, 0].argmax()][None]
-    alone = sum(
-        calibration.worker_seconds(name, longest, np.ones(1)) for name in calibration.fingerprints
-    )
-    return max(total / calibration.workers, min(alone, total))
