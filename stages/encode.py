@@ -102,6 +102,12 @@ def _x264(preset: str, gop: int, more: str, **quality: str) -> dict[str, str]:
     return {"preset": preset, "x264-params": structure + more, **quality}
 
 
+# Blocks between frames are not divided: encodes in a quarter less time for 1 to 4% more bytes.
+# Edges of blocks are smoothed from a quantiser of about 26 on: below, at 45 dB and more, they
+# do not show (it would gain 0.03 to 0.4 dB), and frames decode in a quarter less time.
+_FAST = ":analyse=i4x4,i8x8:deblock=-5,-5"
+
+
 class VideoWriter(_H264Writer):
     """Writes RGB frames as H.264, 4:2:0, BT.709 limited range, so tagged.
 
@@ -112,8 +118,8 @@ class VideoWriter(_H264Writer):
         crf: Constant rate factor of x264, 0..51.
         preset: Preset of x264.
         gop: Frames from key frame to key frame.
-        drawing: No photograph: no deblocking, which decodes in three quarters of the time, and
-            coarser search for motion, which encodes in two thirds (for 8% more bytes).
+        drawing: No photograph: coarser search for motion, which encodes in two thirds of the
+            time for 8% more bytes.
     """
 
     def __init__(
@@ -133,13 +139,7 @@ class VideoWriter(_H264Writer):
             fps=fps,
             pix_fmt="yuv420p",
             color_range=ColorRange.MPEG,
-            # Blocks between frames are not divided: a quarter less time for 1 to 4% more bytes.
-            options=_x264(
-                preset,
-                gop,
-                ":analyse=i4x4,i8x8" + (":no-deblock=1:subme=1" if drawing else ""),
-                crf=str(crf),
-            ),
+            options=_x264(preset, gop, _FAST + (":subme=1" if drawing else ""), crf=str(crf)),
             gop=gop,
         )
         self._reformatter = VideoReformatter()
