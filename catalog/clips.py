@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.entries import Entry
-from catalog.tables import Table, clean, connect, last_rows, view
+from catalog.tables import Table, clean, connect, last_rows, quoted, view
 
 SCHEMA = pa.schema(
     [
@@ -114,6 +114,15 @@ class ClipTable:
             ``{uri: row}`` of the entries that a row matches in uri, size and mtime. Entries
             without an mtime are never known: their bytes may have changed unseen.
         """
+        found = self.known_columns(entries, SCHEMA.names)
+        known: dict[str, ClipRow] = {}
+        for batch in found.to_batches(max_chunksize=1 << 16):
+            columns = [_shared(batch[name]) for name in SCHEMA.names]
+            known.update((row[1], ClipRow(*row)) for row in zip(*columns, strict=True))
+        return known
+
+    def known_columns(self, entries: Iterable[Entry], columns: Sequence[str]) -> pa.Table:
+        """Some columns of the rows that :meth:`known` finds: for millions of them."""
         asked = [entry for entry in entries if entry.mtime_ns and not entry.error]
         wanted = pa.table(
             {
@@ -122,17 +131,13 @@ class ClipTable:
                 "mtime_ns": pa.array([entry.mtime_ns for entry in asked], pa.int64()),
             }
         )
+        chosen = ", ".join(quoted(column) for column in columns)
         with connect(self._spill) as connection:
             view(connection, "rows", self._paths(), SCHEMA)
             connection.register("wanted", wanted)
             source = "(from rows semi join wanted using (uri, size, mtime_ns))"
             last_rows(connection, "last", source, SCHEMA, ("uri",), LAST_FIRST)
-            found = connection.sql("from last").to_arrow_table()
-        known: dict[str, ClipRow] = {}
-        for batch in found.to_batches(max_chunksize=1 << 16):
-            columns = [_shared(batch[name]) for name in SCHEMA.names]
-            known.update((row[1], ClipRow(*row)) for row in zip(*columns, strict=True))
-        return known
+            return connection.sql(f"select {chosen} from last").to_arrow_table()
 
     def known_ids(self, clips: Sequence[str]) -> set[str]:
         """Which of these clip ids have a row."""

@@ -6,6 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from catalog.lake import Lake
 from catalog.sources import Entry, list_source, local_copy
@@ -63,40 +65,31 @@ def make_plan(lake: Lake, source: str, config: Any) -> Plan:
     """
     if not source:
         raise UsageError("no source was given", hint="give SOURCE, or set [source] path")
-    entries = list(list_source(source, config.source.layout))
-    readable = [entry for entry in entries if not entry.error]
-    known = lake.clips.known(readable)
-    unknown = [entry for entry in readable if entry.uri not in known]
-    read, unusable = _headers(lake, unknown[:: max(1, -(-len(unknown) // HEADERS_READ))])
-    scale = len(unknown) / max(1, len(read) + unusable)
-    # Copies of a clip are computed once.
-    rows = {row.clip: row for row in known.values()}
-    sizes = np.array([(r.frames, r.width * r.height) for r in rows.values()], float).reshape(-1, 2)
+    seen = _survey(lake, source, config.source.layout)
     stages = config.stages()
     calibration = calibrate(config, load_settings(workers=config.engine.workers or None))
-    state = State.load(lake.outcomes, calibration.fingerprints, list(rows), stages)
+    state = State.load(lake.outcomes, calibration.fingerprints, seen.known_ids, stages)
     missing = state.runnable(stages)
     kept = (missing | state.done()).all(axis=1)
     names = [stage.name for stage in stages]
-    known_seconds = calibration.clip_seconds(names, sizes) * missing
-    unknown_seconds = calibration.clip_seconds(names, read)
-    by_stage = known_seconds.sum(axis=0) + scale * unknown_seconds.sum(axis=0)
+    known = calibration.clip_seconds(names, seen.known) * missing
+    unknown = calibration.clip_seconds(names, seen.sample)
+    by_stage = known.sum(axis=0) + seen.scale * unknown.sum(axis=0)
     seconds = dict(zip(names, by_stage.tolist(), strict=True))
     total = float(by_stage.sum())
-    each_clip = np.concatenate([known_seconds.sum(axis=1), unknown_seconds.sum(axis=1)])
+    each_clip = np.concatenate([known.sum(axis=1), unknown.sum(axis=1)])
     # The even share; or the longest clip, if that is more.
     work = max(total / calibration.workers, float(each_clip.max(initial=0.0)))
-    unknown_frames = scale * float(read[:, 0].sum())
-    idle = not total and not unknown
+    sampled_frames = seen.scale * float(seen.sample[:, 0].sum())
+    kept_frames = float(seen.known[kept, 0].sum()) + sampled_frames
+    idle = not total and not seen.unknown_entries
     return Plan(
-        clips=len(entries),
-        known=len(known),
-        unreadable=len(entries) - len(readable) + round(unusable * scale),
-        frames=round(float(sizes[:, 0].sum()) + unknown_frames),
-        source_bytes=sum(entry.size for entry in readable),
-        release_bytes=round(
-            (float(sizes[kept, 0].sum()) + unknown_frames) * calibration.release_bytes_per_frame
-        ),
+        clips=seen.entries,
+        known=seen.entries - seen.unreadable - seen.unknown_entries,
+        unreadable=seen.unreadable + round(seen.unusable * seen.scale),
+        frames=round(float(seen.known[:, 0].sum()) + sampled_frames),
+        source_bytes=seen.bytes,
+        release_bytes=round(kept_frames * calibration.release_bytes_per_frame),
         stages=[
             {
                 "stage": name,
@@ -111,6 +104,57 @@ def make_plan(lake: Lake, source: str, config: Any) -> Plan:
             1,
         ),
         bottleneck=max(seconds, key=lambda name: seconds[name]) if total else "nothing is missing",
+    )
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What a source holds, as far as it is told without decoding.
+
+    Attributes:
+        entries: How many there are.
+        unreadable: Of these, how many cannot be read.
+        bytes: Of the readable ones.
+        unknown_entries: Readable ones that the lake has not met.
+        known_ids: Ids of those that it has; copies of a clip are computed once.
+        known: (frames, pixels of a frame) of each, shape (n, 2).
+        sample: The same of a sample of the unknown ones, shape (m, 2).
+        unusable: How many more were sampled, but held no video.
+        scale: How many unknown entries each sampled one stands for.
+    """
+
+    entries: int
+    unreadable: int
+    bytes: int
+    unknown_entries: int
+    known_ids: list[str]
+    known: np.ndarray
+    sample: np.ndarray
+    unusable: int
+    scale: float
+
+
+def _survey(lake: Lake, source: str, layout: str) -> _Survey:
+    entries = list(list_source(source, layout))
+    readable = [entry for entry in entries if not entry.error]
+    rows = lake.clips.known_columns(readable, ("uri", "clip", "frames", "width", "height"))
+    uris = pa.array([entry.uri for entry in readable], pa.string())
+    met = pc.is_in(uris, value_set=rows["uri"]).to_pylist()
+    unknown = [entry for entry, known in zip(readable, met, strict=True) if not known]
+    sample, unusable = _headers(lake, unknown[:: max(1, -(-len(unknown) // HEADERS_READ))])
+    sizes = [(name, "max") for name in ("frames", "width", "height")]
+    clips = rows.group_by("clip").aggregate(sizes)
+    frames, width, height = (clips[f"{name}_max"].to_numpy().astype(float) for name, _ in sizes)
+    return _Survey(
+        entries=len(entries),
+        unreadable=len(entries) - len(readable),
+        bytes=sum(entry.size for entry in readable),
+        unknown_entries=len(unknown),
+        known_ids=clips["clip"].to_pylist(),
+        known=np.stack([frames, width * height], axis=1),
+        sample=sample,
+        unusable=unusable,
+        scale=len(unknown) / max(1, len(sample) + unusable),
     )
 
 
