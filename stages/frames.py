@@ -383,9 +383,9 @@ class PortraitFrames(Frames):
                 borderType=cv2.BORDER_REPLICATE,
             )
         # Four taps alias visibly once they span less than about three target pixels.
-        aliases = min(w, h) > 1.5 * self.size
-        return cv2.resize(
-            inside,
-            (self.size, self.size),
-            interpolation=cv2.INTER_AREA if aliases else cv2.INTER_CUBIC,
-        )
+        if max(w, h) > 1.5 * self.size:
+            # OpenCV averages areas only where neither side grows; one that must does so below.
+            shrunk = (min(w, self.size), min(h, self.size))
+            inside = cv2.resize(inside, shrunk, interpolation=cv2.INTER_AREA)
+        # A copy at least: a view would keep all of the source's frame in memory.
+        return cv2.resize(inside, (self.size, self.size), interpolation=cv2.INTER_CUBIC)

@@ -89,20 +89,26 @@ class Landmarks(Stage[LandmarksConfig]):
         objection = _objection(followed, facts, config)
         if objection:
             raise Rejected(objection, score=facts["coverage"], facts=facts)
-        arrays = self._arrays(followed, Fraction(clip.facts["probe"]["fps"]))
+        arrays = self._arrays(followed, clip.facts["probe"])
         path = clip.scratch / "landmarks.npz"
         # NumPy dates an archive's members 1980, so that equal arrays make equal bytes.
         np.savez(path, **arrays)  # type: ignore[arg-type]
         return Product(facts, {path.name: path}, score=facts["coverage"])
 
-    def _arrays(self, followed: Followed, fps: Fraction) -> dict[str, np.ndarray]:
+    def _arrays(self, followed: Followed, probe: Mapping[str, Any]) -> dict[str, np.ndarray]:
         track = followed.tracks[0]
         every = np.arange(followed.frames)
         points = _interpolate(every, track.frames, np.stack(track.points))
-        sizes = np.interp(every, track.frames, [mesh.size for mesh in track.meshes])
-        points = smooth_landmarks(points, sizes, self.config.smoothing * float(fps))
+        if probe["image_repeat"]:
+            # Each look starts from the mesh of the look before, and so differs from it even
+            # where the picture does not: a still would tremble.
+            points[:] = np.median(points, axis=0)
+        else:
+            sizes = np.interp(every, track.frames, track.sizes)
+            sigma = self.config.smoothing * float(Fraction(probe["fps"]))
+            points = smooth_landmarks(points, sizes, sigma)
         score = np.zeros(followed.frames, np.float32)
-        score[track.frames] = [mesh.score for mesh in track.meshes]
+        score[track.frames] = track.scores
         low, high = points[..., :2].min(axis=1), points[..., :2].max(axis=1)
         return {
             "points": points,
@@ -128,7 +134,7 @@ def _facts(followed: Followed) -> dict[str, Any]:
         "coverage": round(len(track.frames) / followed.frames, 4),
         "missing": followed.frames - len(track.frames),
         "gap": _longest_gap(track, followed.frames),
-        "size": round(float(np.median([mesh.size for mesh in track.meshes])), 1),
+        "size": round(float(np.median(track.sizes)), 1),
         "step": round(step, 4),
         "step_frame": step_frame,
     }
@@ -186,8 +192,7 @@ def _largest_step(track: Track) -> tuple[float, int]:
     """The largest movement a frame, in faces, and the frame at which it ends."""
     if len(track.frames) < 2:
         return 0.0, track.frames[0]
-    centres = np.stack([mesh.centre for mesh in track.meshes])
-    sizes = np.array([mesh.size for mesh in track.meshes])
+    centres, sizes = np.stack(track.centres), np.array(track.sizes)
     steps = np.linalg.norm(np.diff(centres, axis=0), axis=1) / sizes[1:] / np.diff(track.frames)
     most = int(steps.argmax())
     return float(steps[most]), track.frames[most + 1]

@@ -28,14 +28,21 @@ class Track:
     """One face through the clip.
 
     Attributes:
+        mesh: Its latest mesh, in the last of `frames`.
         frames: Indices of the frames in which it was seen, rising.
-        meshes: Its mesh in each of these.
+        sizes: Its mesh's size in each of these, pixels.
+        centres: Its mesh's centre in each, (2,) pixels.
+        scores: Its mesh's score in each, 0..1.
         points: All of its landmarks in each, (478, 3) float32, pixels.
         weight: Size times persistence: what makes a face the clip's subject.
     """
 
+    # Of the meshes before, two thirds of a track's memory, nobody would ask more.
+    mesh: Mesh = field(init=False)
     frames: list[int] = field(default_factory=list)
-    meshes: list[Mesh] = field(default_factory=list)
+    sizes: list[float] = field(default_factory=list)
+    centres: list[np.ndarray] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
     points: list[np.ndarray] = field(default_factory=list)
     weight: float = 0.0
 
@@ -43,16 +50,15 @@ class Track:
         """Note that the face was seen; a second look at a frame takes the place of the first."""
         if self.frames and self.frames[-1] == frame:
             self.weight -= self.mesh.size
-            del self.frames[-1], self.meshes[-1], self.points[-1]
+            for each in (self.frames, self.sizes, self.centres, self.scores, self.points):
+                each.pop()
         self.weight += mesh.size
+        self.mesh = mesh
         self.frames.append(frame)
-        self.meshes.append(mesh)
+        self.sizes.append(mesh.size)
+        self.centres.append(mesh.centre)
+        self.scores.append(mesh.score)
         self.points.append(points)
-
-    @property
-    def mesh(self) -> Mesh:
-        """The latest."""
-        return self.meshes[-1]
 
     def distance(self, centre: np.ndarray) -> float:
         """How far a point is from the face's latest centre, in faces."""

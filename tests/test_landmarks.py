@@ -71,7 +71,8 @@ def face_of(head: Head) -> Face:
 def run(model: ScriptedFaces, folder: Path, **config) -> tuple[Product, dict[str, np.ndarray]]:
     """The stage's product of a scripted clip at 25 frames a second, and its arrays."""
     frames = [np.full((HEIGHT, WIDTH, 3), i, np.uint8) for i in range(len(model.script))]
-    clip = SimpleNamespace(source=frames, scratch=folder, facts={"probe": {"fps": "25/1"}})
+    probe = {"fps": "25/1", "image_repeat": 0}
+    clip = SimpleNamespace(source=frames, scratch=folder, facts={"probe": probe})
     stage = Landmarks(LandmarksConfig(**config))
     stage._model = model
     product = stage.process(clip)
@@ -265,3 +266,11 @@ def test_a_hall_of_tiny_people_is_rejected(stage, shared, tmp_path):
     with pytest.raises(Rejected, match=r"no face in \d+ of 240 frames") as rejection:
         process(stage, shared / "media" / "konvid_10053703034.mp4", tmp_path)
     assert rejection.value.facts["detected"] > 3
+
+
+def test_the_landmarks_of_a_still_picture_stand_still(stage, shared, tmp_path):
+    product = process(stage, shared / "media" / "target_lighting1.png", tmp_path)
+    with np.load(product.files["landmarks.npz"]) as archive:
+        points = archive["points"]
+    assert len(points) == 16
+    assert (points == points[0]).all()

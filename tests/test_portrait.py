@@ -65,6 +65,22 @@ def test_the_transform_tells_where_a_point_goes(x, y, side, u, v):
     assert found == pytest.approx(frames.transform @ (*centre, 1), abs=0.15)
 
 
+@pytest.mark.parametrize("shape", [(90, 400), (60, 400), (400, 90), (400, 60)])
+def test_a_squashed_picture_does_not_alias(shape):
+    """Stripes finer than the target's pixels become their mean, whichever side is the long one."""
+    rows, columns = np.indices(shape)
+    stripes = (columns if shape[1] == 400 else rows) % 2 * 255
+    source = OnePicture(np.repeat(stripes.astype(np.uint8)[..., None], 3, axis=2))
+    frames = PortraitFrames(source, {"crop": [0, 0, *shape[::-1]], "size": 80}, budget=0)
+    assert np.abs(next(iter(frames)) - 127.5).max() < 30
+
+
+def test_a_portrait_does_not_keep_its_source_frame_in_memory():
+    source = OnePicture(np.zeros((200, 200, 3), np.uint8))
+    frames = PortraitFrames(source, {"crop": [10, 10, 80, 80], "size": 80}, budget=BUDGET)
+    assert next(iter(frames)).base is None
+
+
 def test_portraits_that_are_kept_free_the_source(film):
     source = SourceFrames(film, budget=BUDGET)
     frames = portrait(source, (0, 0, 96, 96))
