@@ -11,7 +11,7 @@ pooled under a window that is symmetric in time (no lag), and the more normals a
 head shows, the better its light is known.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,6 +49,7 @@ _DOUBT = 2.4  # spreads by which a triangle misses when its weight is down to a 
 _NORMAL_MAD = 1.4826  # standard deviation of a normal variable over its median |x|
 _QUANTUM = 1 / 255
 _ROUNDS = 8
+_PART = 32  # frames of which the design is made at once, over and over: it is the largest array
 _CLIP_SHARE = 0.02  # weight of the whole clip's equations beside a frame's own
 _PRIOR = np.diag([1e-3, *[0.1] * 3, *[1.0] * 5])  # light is even, rather than of second order
 
@@ -92,17 +93,17 @@ def sample_skin(
         faces: The whole mesh, (F, 3): what is no skin can hide skin.
         skin: The triangles to sample, (S, 3).
     """
-    corners = vertices[:, skin]
-    normals = vertex_normals(camera_frame(vertices), faces)[:, skin].mean(axis=2)
-    # Counter-clockwise is outward, and is negative where y points down.
-    areas = -0.5 * np.linalg.det(corners[:, :, 1:, :2] - corners[:, :, :1, :2])
-    facing = (normals[..., 2] > _GRAZING) & (areas > 0)
-    weights = np.where(facing, areas, 0).astype(np.float32)
-    colours = np.empty(normals.shape, np.float32)
-    centres = corners.mean(axis=2)
+    normals = np.empty((len(vertices), len(skin), 3), np.float32)
+    colours = np.empty_like(normals)
+    weights = np.empty(normals.shape[:2], np.float32)
     for t, (frame, mesh) in enumerate(zip(frames, vertices, strict=True)):
-        colours[t], seen = _look(frame, mesh, faces, centres[t])
-        weights[t] *= seen
+        corners = mesh[skin]
+        normals[t] = vertex_normals(camera_frame(mesh), faces)[skin].mean(axis=1)
+        # Counter-clockwise is outward, and is negative where y points down.
+        areas = -0.5 * np.linalg.det(corners[:, 1:, :2] - corners[:, :1, :2])
+        facing = (normals[t, :, 2] > _GRAZING) & (areas > 0)
+        colours[t], seen = _look(frame, mesh, faces, corners.mean(axis=1))
+        weights[t] = np.where(facing & seen, areas, 0)
     return SkinSamples(normals, colours, weights)
 
 
@@ -155,20 +156,18 @@ def fit_light(samples: SkinSamples, *, window: float, ridge: float) -> LightFit:
         ridge: Strength of the prior for even light, relative to a clip's equations, above 0.
             It bears a tenth as much on the first order as on the second.
     """
-    design = basis(samples.normals)
-    target = samples.colours / np.float32(ALBEDO)
-    luminance = target @ LUMINANCE.astype(np.float32)
+    luminance = samples.colours @ (LUMINANCE / ALBEDO).astype(np.float32)
     seen = samples.weights > 0
     share = samples.weights / np.maximum(samples.weights.sum(axis=1, keepdims=True), 1)
     trust = np.ones_like(share)
+    shading = np.empty_like(share)
     for _ in range(_ROUNDS):
-        weighted = np.swapaxes(design * (share * trust)[..., None], 1, 2)
-        # One array of normal equations, matrix beside right-hand sides: (T, 9, 9 + 3).
-        equations = np.concatenate([weighted @ design, weighted @ target], axis=2)
-        equations = equations.astype(np.float64)
+        equations = _equations(samples, share * trust)
         pooled = _pool(equations, window) + _CLIP_SHARE * equations.mean(axis=0)
         light = np.linalg.solve(pooled[..., :9] + ridge * _PRIOR, pooled[..., 9:])
-        shading = np.einsum("tsk,tk->ts", design, (light @ LUMINANCE).astype(np.float32))
+        grey = (light @ LUMINANCE).astype(np.float32)
+        for part in _parts(len(share)):
+            np.einsum("tsk,tk->ts", basis(samples.normals[part]), grey[part], out=shading[part])
         miss = np.abs(shading - luminance)
         scale = _NORMAL_MAD * float(np.median(miss[seen])) if seen.any() else 0.0
         doubt = np.float32(_DOUBT * max(scale, _QUANTUM))
@@ -179,6 +178,22 @@ def fit_light(samples: SkinSamples, *, window: float, ridge: float) -> LightFit:
         np.float32(ALBEDO) * np.einsum("ts,ts->t", share, shading),
         np.float32(ALBEDO) * np.array(residual, np.float32),
     )
+
+
+def _equations(samples: SkinSamples, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Normal equations of every frame, matrix beside right-hand sides: (T, 9, 9 + 3)."""
+    equations = np.empty((len(weights), 9, 12))
+    for part in _parts(len(weights)):
+        design = basis(samples.normals[part])
+        weighted = np.swapaxes(design * weights[part, :, None], 1, 2)
+        equations[part, :, :9] = weighted @ design
+        equations[part, :, 9:] = weighted @ (samples.colours[part] / np.float32(ALBEDO))
+    return equations
+
+
+def _parts(frames: int) -> Iterator[slice]:
+    """A clip in parts whose designs are small beside its samples, and stay in the cache."""
+    return (slice(start, start + _PART) for start in range(0, frames, _PART))
 
 
 def _pool(equations: NDArray[np.float64], window: float) -> NDArray[np.float64]:

@@ -49,22 +49,26 @@ def head_pose(landmarks: NDArray[Any], rigid: tuple[int, ...] = RIGID) -> HeadPo
         landmarks: (T, V, 3), camera frame, pixels.
         rigid: Landmarks that the fit may use.
     """
-    points = landmarks.astype(np.float64)
     chosen = list(rigid)
-    centre = points[:, chosen].mean(axis=1, keepdims=True)
-    centred = points - centre
-    size = np.sqrt((centred[:, chosen] ** 2).sum(axis=2).mean(axis=1))[:, None, None]
-    unit = centred / np.maximum(size, 1e-9)
-    head = unit[0]
+    points = landmarks[:, chosen].astype(np.float64)
+    centre = points.mean(axis=1, keepdims=True)
+    points -= centre
+    size = np.sqrt((points**2).sum(axis=2).mean(axis=1))[:, None, None]
+    unit = points / np.maximum(size, 1e-9)
+    mean = unit[0]
     for _ in range(_ROUNDS):
-        rotation = best_rotation(np.broadcast_to(head, unit.shape)[:, chosen], unit[:, chosen])
-        head = (unit @ rotation).mean(axis=0)
-        head /= np.sqrt((head[chosen] ** 2).sum(axis=1).mean())
+        rotation = best_rotation(np.broadcast_to(mean, unit.shape), unit)
+        mean = (unit @ rotation).mean(axis=0)
+        spread = np.sqrt((mean**2).sum(axis=1).mean())
+        mean /= spread
+    # All landmarks by the same means, summed up without an array of them in float64.
+    turn = rotation / (np.maximum(size, 1e-9) * spread * len(unit))
+    head = np.einsum("tvi,tij->vj", landmarks, turn) - np.einsum("tui,tij->uj", centre, turn)
     axes = _head_axes(head)
     head = head @ axes
     rotation = rotation @ axes
     turned = head[chosen] @ np.swapaxes(rotation, 1, 2)
-    scale = (turned * centred[:, chosen]).sum(axis=(1, 2)) / (turned**2).sum(axis=(1, 2))
+    scale = (turned * points).sum(axis=(1, 2)) / (turned**2).sum(axis=(1, 2))
     return HeadPose(
         rotation.astype(np.float32),
         scale.astype(np.float32),
