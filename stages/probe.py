@@ -15,8 +15,9 @@ class ProbeConfig(StageConfig):
 
     min_frames: int = Field(16, ge=1)
     """Frames that a film must have; a still picture is never too short."""
-    max_frames: int = Field(200_000, ge=1)
-    """Frames that a clip may have (200,000: about two hours)."""
+    max_frames: int = Field(90_000, ge=1)
+    """Frames that a clip may have (an hour at 25 a second). Each takes 40 kB of a worker's
+    memory, for landmarks and skin."""
     min_side: int = Field(64, ge=16)
     """Pixels that the shorter side must have."""
     max_side: int = Field(8192, ge=16)
