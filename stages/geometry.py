@@ -137,8 +137,7 @@ def shading_pictures(
         light: (T, 9, 3).
         size: Side of the picture.
     """
-    normals = vertex_normals(camera_frame(vertices), faces)
-    image_frame = vertices * np.float32(2 / size) - np.array([1, 1, 0], np.float32)
-    for mesh, normal, lit in zip(image_frame, normals, light, strict=True):
-        surface = visible_surface(normal, mesh, faces, (size, size))
-        yield render_shape(surface, lit)
+    for mesh, lit in zip(vertices, light, strict=True):
+        normals = vertex_normals(camera_frame(mesh), faces)
+        image_frame = mesh * np.float32(2 / size) - np.array([1, 1, 0], np.float32)
+        yield render_shape(visible_surface(normals, image_frame, faces, (size, size)), lit)
