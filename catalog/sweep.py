@@ -15,6 +15,7 @@ from catalog.lake import Lake
 from catalog.outcomes import SCHEMA, last_outcomes
 from catalog.release import RECORD
 from catalog.tables import connect, view
+from infra.processes import Lease, lease_folder
 from infra.storage import lake_errors
 
 GRACE = 3600.0
@@ -40,9 +41,11 @@ class Swept:
 def sweep(lake: Lake, *, grace: float = GRACE, dry_run: bool = False) -> list[Swept]:
     """Remove what no row names and no living build can still want.
 
-    An artifact is wanted if an outcome that counts names it, under whatever fingerprint. A
-    living build touches its scratch folder with every clip, and names an artifact within
-    minutes; so what has not been touched for the time of grace belongs to a dead one.
+    An artifact is wanted if an outcome that counts names it, under whatever fingerprint. What
+    is younger than the oldest build that a command is running here (a long clip's artifacts
+    are named only when its last stage is done) is spared, whatever the grace; of builds
+    elsewhere it is taken that they touch their scratch folder, and name what they made, within
+    the time of grace.
 
     Args:
         lake: To sweep.
@@ -53,7 +56,7 @@ def sweep(lake: Lake, *, grace: float = GRACE, dry_run: bool = False) -> list[Sw
     Raises:
         LakeError: The lake is read-only.
     """
-    before = time.time() - grace
+    before = min([time.time() - grace, *_builds_at_work(lake)])
     swept: list[Swept] = []
     with lake_errors(lake.root):
         for path in _unnamed_artifacts(lake, before):
@@ -68,6 +71,17 @@ def sweep(lake: Lake, *, grace: float = GRACE, dry_run: bool = False) -> list[Sw
         if files and not dry_run:
             table.vacuum(grace, dry_run=False)
     return swept
+
+
+def _builds_at_work(lake: Lake) -> list[float]:
+    """When each build of this machine began that is still at work (its lease's time)."""
+    began = []
+    for path in lease_folder(lake.root).glob("*.json"):
+        written = _age(path)
+        lease = Lease.read(path)
+        if lease is not None and lease.held:
+            began.append(written)
+    return began
 
 
 def _unnamed_artifacts(lake: Lake, before: float) -> list[Path]:

@@ -9,6 +9,7 @@ from catalog.lake import Lake
 from catalog.outcomes import Outcome
 from catalog.sweep import sweep
 from infra.errors import LakeError
+from infra.processes import Lease, Process, boot_id, lease_folder
 from tests.releases import make_release, sample
 
 DAY = 86400
@@ -73,6 +74,22 @@ def test_an_artifact_made_again_counts_as_young(lake: Lake):
     artifact(lake, b"one")
     assert sweep(lake) == []
     assert path.read_bytes() == b"one"
+
+
+def test_what_a_build_at_work_has_made_stays_whatever_the_grace(lake: Lake):
+    before, _ = artifact(lake, b"before it began")
+    grow_old(lake.artifacts.root)
+    leases = lease_folder(lake.root)
+    ourselves = Process.find(os.getpid())
+    Lease(ourselves, ourselves, boot_id()).write(leases)
+    started = time.time() - DAY / 2
+    for lease in leases.glob("*.json"):
+        os.utime(lease, (started, started))
+    during, _ = artifact(lake, b"of its first stage, named by no row yet")
+    os.utime(during, (started + 60, started + 60))
+    assert [each.path for each in sweep(lake, grace=0)] == [before]
+    assert during.is_file()
+    assert len(list(leases.glob("*.json"))) == 1
 
 
 def test_scratch_of_dead_runs_goes_and_of_living_ones_stays(lake: Lake):
