@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
+
+import pyarrow.compute as pc
 
 from catalog.lake import Lake
 from catalog.members import read_members, read_recipe
@@ -38,7 +41,7 @@ class Quarantined:
         return {"label": self.label, **asdict(self.outcome)}
 
     def dropped(self) -> Outcome:
-        """The outcome that turns the clip down for good."""
+        """The outcome that turns the clip down, for as long as the stage's fingerprint stands."""
         return replace(
             self.outcome,
             status="rejected",
@@ -51,7 +54,9 @@ def find(lake: Lake, name: str) -> list[Quarantined]:
     """The quarantined clips of a release, by label."""
     current = read_recipe(lake, name).fingerprints
     labels = {member.clip: member.label for member in read_members(lake, name)}
-    outcomes = lake.outcomes.of(list(labels), current)
+    standing = lake.outcomes.latest(current, list(labels), ("clip", "status"))
+    aside = standing.filter(pc.field("status") == "quarantined")["clip"].unique().to_pylist()
+    outcomes = lake.outcomes.of(aside, current)
     found = [
         Quarantined(labels[clip], outcome)
         for clip, by_stage in outcomes.items()
@@ -62,7 +67,7 @@ def find(lake: Lake, name: str) -> list[Quarantined]:
 
 
 def reproduce(lake: Lake, name: str, clip: str, stage: str) -> Iterator[Outcome]:
-    """Run a clip up to ``stage`` in this process; nothing is recorded.
+    """Run a clip up to ``stage`` in this process; no outcome is recorded.
 
     Args:
         lake: Holds the clip.
@@ -84,15 +89,18 @@ def reproduce(lake: Lake, name: str, clip: str, stage: str) -> Iterator[Outcome]
     known = lake.outcomes.of(ids, current)[ids[0]]
     done = {name: made_of(o) for name, o in known.items() if o.status == "done" and name != stage}
     names = list(current)[: list(current).index(stage) + 1]
+    # A clip may have been seen at several places; where it was seen last it may still be.
+    place = max(lake.clips.rows(ids).to_pylist(), key=lambda row: row["added_at"])
+    run = f"reproduce-{uuid4().hex}"
     worker = ClipWorker(
         lake=str(lake.root),
-        run=f"reproduce-{ids[0]}",
+        run=run,
         stages=[stage_entry(s, current[s.name]) for s in stages],
         frame_bytes=1 << 30,
     )
     task: Task = {
         "clip": ids[0],
-        "uri": lake.clips.rows(ids)["uri"][0].as_py(),
+        "uri": place["uri"],
         "stages": [name for name in names if name not in done],
         "done": done,
     }
@@ -100,4 +108,4 @@ def reproduce(lake: Lake, name: str, clip: str, stage: str) -> Iterator[Outcome]
         yield from worker.run(task, note=lambda _: None)
     finally:
         worker.close()
-        lake.discard_scratch(f"reproduce-{ids[0]}")
+        lake.discard_scratch(run)
