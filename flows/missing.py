@@ -71,6 +71,14 @@ class State:
         """Bool array (clips,): every stage is done, so the clip belongs in the release."""
         return np.asarray(self.done().all(axis=1))
 
+    def verdicts(self) -> np.ndarray:
+        """Str array (clips,): what `catalog.verdicts.verdict` says of each clip."""
+        stops = self.codes > _DONE
+        first = self.codes[np.arange(len(self.codes)), stops.argmax(axis=1)]
+        done = np.where(self.complete(), _DONE, _NOTHING)
+        words = np.array(["pending", *_STATUSES.to_pylist()])
+        return np.asarray(words[np.where(stops.any(axis=1), first, done)])
+
     def runnable(self, stages: Sequence[Stage[Any]]) -> np.ndarray:
         """Bool array (clips, stages): what a build must run.
 

@@ -1,5 +1,6 @@
 """What Prefect's UI shows of a build: progress and a table every second, a report at the end."""
 
+import re
 from contextvars import copy_context
 from threading import Event, Thread
 from types import TracebackType
@@ -18,6 +19,7 @@ from flows.summary import Summary
 from flows.tally import Tally
 
 PERIOD = 1.0
+_MARKUP = re.compile(r"[\\`*_\[\]<>|~&]")
 
 
 class Reporter:
@@ -129,4 +131,5 @@ def _table(rows: list[dict[str, object]] | list[dict[str, str]]) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    """One line in which nothing is Markdown or HTML: names of clips are anybody's words."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(str(value).split()))

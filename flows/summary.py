@@ -8,6 +8,9 @@ from catalog.release import Release
 from catalog.verdicts import verdict
 from flows.builder import Build
 
+SHOWN = 100
+"""So many clips that were not kept are named with their reasons."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -24,7 +27,7 @@ class Summary:
         computed: Outcomes that this build computed, by stage; empty when all was there.
         stages: A row a stage, as in `flows.tally.Tally.rows`.
         turned_down: Reasons of clips that were not kept: label, verdict, stage and reason
-            (the first hundred).
+            (the first ``SHOWN``, by label).
         seconds: Wall time.
     """
 
@@ -39,34 +42,29 @@ class Summary:
     turned_down: list[dict[str, str]]
     seconds: float
 
-    @property
-    def troubled(self) -> bool:
-        """Whether clips failed or were quarantined: somebody should look."""
-        return bool(self.verdicts.get("failed") or self.verdicts.get("quarantined"))
-
 
 def summarise(build: Build, release: Release | None, seconds: float) -> Summary:
     """Sum up a build whose steps are over."""
     names = [stage.name for stage in build.stages]
-    outcomes = build.lake.outcomes.of([m.clip for m in build.members], build.fingerprints)
-    verdicts: Counter[str] = Counter()
+    ended = build.state().verdicts().tolist()
+    ends = zip(build.members, ended, strict=True)
+    others = sorted((member for member, end in ends if end != "done"), key=lambda m: m.label)
+    outcomes = build.lake.outcomes.of([m.clip for m in others[:SHOWN]], build.fingerprints)
     turned_down = []
-    for member in build.members:
+    for member in others[:SHOWN]:
         status, stage, reason = verdict(outcomes[member.clip], names)
-        verdicts[status] += 1
-        if status != "done":
-            turned_down.append(
-                {"label": member.label, "verdict": status, "stage": stage, "reason": reason}
-            )
+        turned_down.append(
+            {"label": member.label, "verdict": status, "stage": stage, "reason": reason}
+        )
     return Summary(
         name=build.request.name,
         version=release.version if release else "",
         digest=release.digest if release else "",
         path=str(release.path) if release else "",
         clips=len(build.members),
-        verdicts=dict(verdicts),
+        verdicts=dict(Counter(ended)),
         computed=build.tally.computed(),
         stages=build.tally.rows(),
-        turned_down=sorted(turned_down, key=lambda row: row["label"])[:100],
+        turned_down=turned_down,
         seconds=round(seconds, 2),
     )
