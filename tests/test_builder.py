@@ -6,14 +6,15 @@ import pytest
 
 import stages.ingest
 from catalog.lake import Lake
+from catalog.members import read_recipe
 from catalog.release import Release
 from flows.config import BuildConfig, SourceTable
 from flows.rerun import Only, void_outcomes
 from flows.stamp import MAX_FAILURES
 from infra.engine.open import open_engine
-from infra.errors import LakeError, SourceError
+from infra.errors import LakeError, SourceError, UsageError
 from infra.settings import load_settings
-from tests.fake_stages import IMPATIENT, fake_build, write_clips
+from tests.fake_stages import IMPATIENT, chain, fake_build, write_clips
 
 TEXTS = [f"clip number {number}" for number in range(10)] + ["reject this one"]
 
@@ -136,9 +137,6 @@ def test_two_releases_share_a_lake(lake, clips, tmp_path):
 
 
 def test_rerun_of_an_unknown_stage_is_refused(lake, clips):
-    from catalog.members import read_recipe
-    from infra.errors import UsageError
-
     build = fake_build(lake, clips)
     build.all()
     recipe = read_recipe(build.lake, "release")
@@ -263,6 +261,50 @@ def test_the_command_that_reproduces_a_failure_survives_a_lake_with_spaces(tmp_p
     build.all()
     (bad,) = quarantined(build)
     assert shlex.split(bad.command)[-1] == str(tmp_path / "my lake")
+
+
+class FakeConfig:
+    """Stands for a config whose stages are the fake ones."""
+
+    def __init__(self, **words):
+        self._words = words
+
+    def stages(self):
+        return chain(**self._words)
+
+
+def test_a_rerun_voids_what_its_status_and_condition_pick(lake, clips):
+    build = fake_build(lake, clips)
+    build.all()
+    recipe = read_recipe(build.lake, "release")
+
+    def void(**asked):
+        return void_outcomes(
+            build.lake, recipe, FakeConfig(), **{"stage": "", "where": "", **asked}
+        )
+
+    where = "clip in (select clip from members where label = 'clip-003.mp4')"
+    assert void(only=Only.FAILED) == 0
+    assert void(only=Only.REJECTED, stage="frame") == 0
+    assert void(only=Only.REJECTED, where="false") == 0
+    assert void(only=Only.REJECTED) == 1
+    assert void(only=Only.ALL, stage="frame", where=where) == 1
+    again = fake_build(lake, clips)
+    again.all()
+    assert again.tally.computed() == {"quality": 1, "frame": 1}
+
+
+def test_stale_outcomes_are_counted_and_have_nothing_for_a_condition_to_pick(lake, clips):
+    build = fake_build(lake, clips)
+    build.all()
+    recipe = read_recipe(build.lake, "release")
+    stale = {"only": Only.STALE, "stage": ""}
+    assert void_outcomes(build.lake, recipe, FakeConfig(), **stale) == 0
+    changed = FakeConfig(frame="other")
+    assert void_outcomes(build.lake, recipe, changed, **stale) == 10
+    assert void_outcomes(build.lake, recipe, changed, only=Only.STALE, stage="probe") == 0
+    with pytest.raises(UsageError, match="--where picks among outcomes that count"):
+        void_outcomes(build.lake, recipe, changed, **stale, where="true")
 
 
 @pytest.mark.ray
