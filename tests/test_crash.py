@@ -18,12 +18,8 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.crash_builds"])
 
 
-def in_fork(target, *args, **environment):
-    """Run a function of `tests.crash_builds` in a process of its own.
-
-    Returns:
-        (what it returned, its exit code); None for what a killed process returned.
-    """
+def begin(target, *args, **environment):
+    """Start a function of `tests.crash_builds` in a process of its own; give it to `end`."""
     import tests.crash_builds as builds
 
     receiver, sender = CONTEXT.Pipe(duplex=False)
@@ -32,12 +28,22 @@ def in_fork(target, *args, **environment):
     )
     process.start()
     sender.close()
+    return process, receiver
+
+
+def end(process, receiver):
+    """(What it returned, its exit code); None for what a killed process returned."""
     try:
         answer = receiver.recv()
     except EOFError:
         answer = None
     process.join(60)
     return answer, process.exitcode
+
+
+def in_fork(target, *args, **environment):
+    """Begin and end."""
+    return end(*begin(target, *args, **environment))
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +98,31 @@ def test_what_was_finished_before_the_kill_is_not_computed_again(undisturbed, cl
     assert answer is None
     (_, computed), _ = in_fork("build", tmp_path / "lake", clips)
     assert computed == {}
+
+
+@pytest.mark.parametrize("names", [("one", "other"), ("same", "same")])
+def test_two_builds_at_once_with_clips_in_common_do_not_disturb_each_other(tmp_path, names):
+    texts = [f"clip number {number}" for number in range(30)]
+    folders = [
+        write_clips(tmp_path / "early", texts[:20]),
+        write_clips(tmp_path / "late", texts[10:]) if names[0] != names[1] else tmp_path / "early",
+    ]
+    alone = [
+        in_fork("build", tmp_path / f"alone-{number}", folder)[0][0]
+        for number, folder in enumerate(folders)
+    ]
+    lake = tmp_path / "lake"
+    barrier = CONTEXT.Barrier(2)
+    builds = [
+        begin("build_beside", lake, folder, name, barrier)
+        for folder, name in zip(folders, names, strict=True)
+    ]
+    ends = [end(*one) for one in builds]
+    assert [code for _, code in ends] == [0, 0]
+    assert [answer for answer, _ in ends] == [(digest, []) for digest in alone]
+    # And what both have left behind is whole: a third build finds nothing to do.
+    for folder, digest in zip(folders, alone, strict=True):
+        assert in_fork("build", lake, folder)[0] == (digest, {})
 
 
 @pytest.mark.parametrize("error", ["enospc", "erofs"])
