@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     )
 
     lake: str = "lake"
-    """The lake: a folder, or any fsspec URL."""
+    """Folder of the lake."""
 
     cache: Path = Path("~/.cache/limelight")
     """Folder for what can be fetched again: weights, downloaded sources."""

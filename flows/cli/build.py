@@ -17,19 +17,27 @@ from flows.cli.common import (
     emit,
     end,
     human_bytes,
+    show_path,
     show_table,
 )
 from flows.cli.driver import run_build, supervise
 from flows.config import load_config, parse_config
 from flows.rerun import Only, void_outcomes
 from infra.errors import UsageError
+from infra.settings import load_settings
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file of the build; defaults without.")
 ]
 NameOption = Annotated[str, typer.Option("--name", help="Name of the release.")]
 BackendOption = Annotated[
-    str, typer.Option("--backend", help="ray, or inline: in one process, for debugging.")
+    str,
+    typer.Option(
+        "--backend",
+        help="ray, or inline: in one process, for debugging (also LIMELIGHT_BACKEND).",
+        default_factory=lambda: load_settings().backend,
+        show_default="ray",
+    ),
 ]
 SourceArgument = Annotated[
     str, typer.Argument(help="Folder, glob, fsspec URL, or CSV or Parquet list of clips.")
@@ -49,10 +57,10 @@ def register(app: typer.Typer) -> None:
 
 def build(
     lake: LakeOption,
+    backend: BackendOption,
     source: SourceArgument = "",
     name: NameOption = "",
     config: ConfigOption = None,
-    backend: BackendOption = "ray",
     as_json: JsonOption = False,
 ) -> None:
     """Build a release from raw clips; only what is missing is computed."""
@@ -106,12 +114,12 @@ def config() -> None:
 def rerun(
     lake: LakeOption,
     name: Annotated[str, typer.Argument(help="Name of the release.")],
+    backend: BackendOption,
     stage: Annotated[str, typer.Option(help="Only this stage.")] = "",
     only: Annotated[Only, typer.Option(help="Which outcomes to compute again.")] = Only.FAILED,
     where: Annotated[
         str, typer.Option(help="SQL condition on the columns of view `outcomes`.")
     ] = "",
-    backend: BackendOption = "ray",
     as_json: JsonOption = False,
 ) -> None:
     """Compute outcomes again: failed, quarantined, rejected, stale, or all of a stage."""
@@ -146,7 +154,7 @@ def schedule_build(
         "name": loaded.source.name,
         "lake": str(lake.absolute()),
         "config": loaded,
-        "backend": "ray",
+        "backend": load_settings().backend,
     }
     check_request(parameters, origin=str(config))
     supervise(lake)
@@ -172,7 +180,7 @@ def demo(lake: LakeOption, as_json: JsonOption = False) -> None:
         return
     show_table(clip_rows(Lake.open(root), parameters["name"]), title="clips")
     show_summary({**summary, "turned_down": []})
-    console.print(f"preview: [bold]{page}[/bold]", soft_wrap=True)
+    show_path(page, "preview: ")
 
 
 def check_backend(backend: str) -> str:
@@ -259,6 +267,6 @@ def show_summary(summary: dict[str, Any]) -> None:
     console.print(f"{summary['clips']} clips: {verdicts}, in {summary['seconds']:.1f} s")
     if summary["version"]:
         console.print(f"release [bold]{summary['name']}[/bold] {summary['version']}")
-        console.print(f"  in {summary['path']}", soft_wrap=True)
+        show_path(summary["path"], "  in ")
     else:
         console.print("no clip was kept, so there is no release")

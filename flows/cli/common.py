@@ -72,6 +72,11 @@ def end(code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+def show_path(path: Path | str, words: str = "") -> None:
+    """Print a path on one line, letter by letter: brackets in it are no markup."""
+    console.print(f"{words}{path}", markup=False, soft_wrap=True)
+
+
 def show_table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
     """Print rows (mappings with the same keys) as a table; nothing where there are none."""
     if rows:

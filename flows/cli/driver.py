@@ -24,6 +24,7 @@ from flows.server import (
     stop_server,
 )
 from flows.tally import Tally
+from infra.errors import EngineError
 from infra.processes import lease_folder, reap_stale, run_in_session
 
 _DRIVER = "LIMELIGHT_DRIVER"
@@ -87,7 +88,11 @@ def run_build(parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
 
     Returns:
         The summary, as a dictionary.
+
+    Raises:
+        EngineError: The Prefect server does not answer.
     """
+    import httpx
     from prefect.exceptions import CancelledRun
 
     from flows import build
@@ -100,6 +105,12 @@ def run_build(parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
     except CancelledRun:
         stderr.print("cancelled: what was finished is kept; the same command resumes")
         end(INTERRUPTED)
+    except httpx.TransportError as error:
+        raise EngineError(
+            f"the Prefect server at {os.environ.get('PREFECT_API_URL')} does not answer: {error}",
+            hint="see to that server (or unset PREFECT_API_URL), then run the same command "
+            "again: what was finished is kept",
+        ) from error
     return summary
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import track
 
 from catalog.lake import Lake
@@ -21,6 +22,7 @@ from flows.cli.common import (
     console,
     emit,
     end,
+    show_path,
     show_table,
     stderr,
     table_of,
@@ -94,7 +96,7 @@ def preview(
 
     opened = Lake.open(lake)
     path = write_preview(opened, name, out or Path(f"{name}-preview.html"), limit=limit)
-    console.print(str(path.absolute()), soft_wrap=True)
+    show_path(path.absolute())
 
 
 def query(
@@ -129,7 +131,7 @@ def verify(
         emit({"name": name, "version": release.version, "problems": problems})
     else:
         for problem in problems:
-            stderr.print(f"[red]{problem}[/red]")
+            stderr.print(f"[red]{escape(problem)}[/red]")
         verdict = f"{len(problems)} problems" if problems else "every byte is as published"
         console.print(f"{name} {release.version}: {verdict}")
     if problems:
@@ -166,8 +168,8 @@ def quarantine_show(
 def quarantine_retry(
     lake: LakeOption,
     name: ReleaseArgument,
+    backend: BackendOption,
     clip: Annotated[str, typer.Argument(help="Clip id; all without.")] = "",
-    backend: BackendOption = "ray",
     as_json: JsonOption = False,
 ) -> None:
     """Try quarantined clips again."""
@@ -189,11 +191,13 @@ def quarantine_retry(
 
 @quarantine_app.command("drop")
 def quarantine_drop(lake: LakeOption, name: ReleaseArgument, clip: ClipArgument) -> None:
-    """Reject a quarantined clip for good, by a person's decision."""
+    """Reject a quarantined clip by hand, for as long as its stage stays as it is."""
     opened = Lake.open(lake)
     entry = _one(opened, name, clip)
     opened.outcomes.append([entry.dropped()])
-    console.print(f"{entry.label} is rejected from now on")
+    console.print(
+        f"{escape(entry.label)} is rejected until the config of {entry.outcome.stage} changes"
+    )
 
 
 @quarantine_app.command("reproduce")

@@ -17,6 +17,7 @@ from flows.cli.common import (
     emit,
     end,
     human_bytes,
+    show_path,
     show_table,
     stderr,
 )
@@ -54,7 +55,7 @@ def export(
 
     release = Release.open(Lake.open(lake), name, version or None)
     write = export_talkinghead if layout is Layout.TALKINGHEAD else export_webdataset
-    console.print(str(write(release, out)), soft_wrap=True)
+    show_path(write(release, out))
 
 
 def sweep(
@@ -101,7 +102,7 @@ def weights_pull(
 ) -> None:
     """Fetch weights, verify them by sha256 and keep them in the cache."""
     for name in track(names or list(weights.registry()), "pulling", console=stderr, transient=True):
-        console.print(f"{name}: {weights.pull(name)}", soft_wrap=True)
+        show_path(weights.pull(name), f"{name}: ")
 
 
 @weights_app.command("verify")
