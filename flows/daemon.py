@@ -14,14 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from infra import faults
 from infra.errors import EngineError
+from infra.processes import Process, kill_session
 from infra.storage import lake_errors
 
 _CLAIM_SECONDS = 1.0
@@ -134,13 +134,13 @@ class Daemon:
                 hint=f"run `limelight down` on {facts['host']}",
             )
         session = facts["pid"]
-        os.kill(session, signal.SIGTERM)
+        leader = Process.find(session)
+        with suppress(ProcessLookupError):  # it may be ending in this moment
+            os.kill(session, signal.SIGTERM)
         deadline = time.monotonic() + grace
         while self._locked() and time.monotonic() < deadline:
             time.sleep(0.05)
-        for process in psutil.process_iter():
-            if _session(process.pid) == session:
-                process.kill()
+        kill_session(session, leader.start_time if leader else 0)
         return True
 
     def tail(self, lines: int = 15) -> str:
@@ -168,13 +168,6 @@ def _try_lock(handle: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _session(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except (ProcessLookupError, PermissionError):
-        return None
 
 
 def _host() -> str:
