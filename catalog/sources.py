@@ -105,7 +105,7 @@ def _walk(folder: Path, suffixes: frozenset[str], seen: set[tuple[int, int]]) ->
             continue
         if path.suffix.lower() in suffixes:
             yield path
-        elif path.is_dir():
+        elif os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where it may not look
             yield from _walk(path, suffixes, seen)
 
 
