@@ -1,6 +1,7 @@
 """Small plots as inline SVG, alike in every page and the same bytes for the same numbers."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,10 @@ COLOURS = {
     "quarantined": "#7a1fa2",
     "pending": "#98a2b3",
 }
+"""A verdict's colour. In a page it is that of the page's CSS variable of the same name."""
+
+_INK, _SOFT, _BAR = "#1c1e21", "#667085", "#3b6fb6"
+_VARIABLES = COLOURS | {"ink": _INK, "soft": _SOFT, "bar": _BAR}
 _STYLE: Any = {
     "svg.hashsalt": "limelight",
     "svg.fonttype": "none",
@@ -28,6 +33,9 @@ _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), _SOFT),
+    **dict.fromkeys(("axes.labelcolor", "text.color"), _INK),
+    **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), _INK),
 }
 
 
@@ -77,18 +85,37 @@ def histogram(
         label=statuses or None,
     )
     if line is not None:
-        axes.axvline(line, color="#344054", linestyle="--", linewidth=1)
+        axes.axvline(line, color=_INK, linestyle="--", linewidth=1)
     axes.set_xlabel(label)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return Plot(_svg(figure), caption)
 
 
-def scatter(x: Sequence[float], y: Sequence[float], labels: tuple[str, str], caption: str) -> Plot:
-    """Points in a plane whose axes cross at zero, such as directions of light in degrees."""
+def scatter(
+    x: Sequence[float],
+    y: Sequence[float],
+    labels: tuple[str, str],
+    caption: str,
+    *,
+    limits: tuple[float, float],
+) -> Plot:
+    """Points in a plane whose axes cross at zero, such as directions of light in degrees.
+
+    Args:
+        x: Of each point.
+        y: Of each point.
+        labels: Of the horizontal and the vertical axis, with units.
+        caption: What the plot says.
+        limits: The largest |x| and |y| that there is room for.
+    """
     figure, axes = _axes()
-    axes.scatter(x, y, s=14, alpha=0.7, color=COLOURS["done"], linewidths=0)
-    axes.axhline(0, color="#98a2b3", linewidth=0.6)
-    axes.axvline(0, color="#98a2b3", linewidth=0.6)
+    axes.axhline(0, color=_SOFT, linewidth=0.6)
+    axes.axvline(0, color=_SOFT, linewidth=0.6)
+    axes.scatter(x, y, s=18, alpha=0.7, color=COLOURS["done"], linewidths=0)
+    for axis, limit in zip((axes.xaxis, axes.yaxis), limits, strict=True):
+        axis.set_ticks(np.linspace(-limit, limit, 5))
+    axes.set_xlim(-limits[0], limits[0])
+    axes.set_ylim(-limits[1], limits[1])
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     return Plot(_svg(figure), caption)
@@ -98,7 +125,7 @@ def bars(values: Mapping[str, float], label: str, caption: str) -> Plot:
     """Horizontal bars, the first on top."""
     figure, axes = _axes()
     names = list(values)
-    axes.barh(names[::-1], [values[name] for name in names[::-1]], color="#3b6fb6")
+    axes.barh(names[::-1], [values[name] for name in names[::-1]], color=_BAR)
     axes.set_xlabel(label)
     return Plot(_svg(figure), caption)
 
@@ -115,4 +142,9 @@ def _svg(figure: Figure) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     plt.close(figure)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    text = text[text.index("<svg") :]
+    # Names like "axes_1" are in every plot, and would be in a page many times over.
+    text = re.sub(r' id="[\w.]+_\d+"', "", text)
+    for name, colour in _VARIABLES.items():
+        text = text.replace(colour, f"var(--{name}, {colour})")
+    return text

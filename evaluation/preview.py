@@ -1,8 +1,9 @@
 """A look at a build: one self-contained HTML page with a card a clip and a few plots."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from catalog.verdicts import WORDS, Verdict, verdict
 from evaluation.plots import Plot, bars, histogram, scatter
 from evaluation.strips import data_url, strip
 from infra.errors import LimelightError
+from stages.frames import SourceFrames
+from stages.media import UnusableVideo
 
 _STRIPS = (
-    ("video", "video.mp4"),
-    ("mask", "mask.mp4"),
-    ("kpmap", "kpmap.mp4"),
-    ("mesh", "mesh.mp4"),
+    ("frame", "video", "video.mp4"),
+    ("matting", "mask", "mask.mp4"),
+    ("kpmap", "kpmap", "kpmap.mp4"),
+    ("geometry", "mesh", "mesh.mp4"),
 )
+"""Stage, label and artifact of each strip, from top to bottom."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Card:
         score: Its quality in 0..1.
         details: Terms and values.
         rows: Strips.
+        note: Why there are none, or fewer than there should be.
         stderr: Last lines of a worker that it killed.
         command: Reproduces a failure.
     """
@@ -58,6 +63,7 @@ class Card:
     score: float | None
     details: list[tuple[str, str]]
     rows: list[Row] = field(default_factory=list)
+    note: str = ""
     stderr: str = ""
     command: str = ""
 
@@ -69,7 +75,7 @@ def write_preview(lake: Lake, name: str, out: Path, *, limit: int = 100) -> Path
         lake: Holds it.
         name: Of the release.
         out: The HTML file to write.
-        limit: Clips shown in full; the statistics cover all of them.
+        limit: Clips shown in full, of every verdict some; the statistics cover all of them.
 
     Returns:
         ``out``.
@@ -83,8 +89,7 @@ def write_preview(lake: Lake, name: str, out: Path, *, limit: int = 100) -> Path
     stages = list(recipe.fingerprints)
     verdicts = {m.clip: verdict(outcomes[m.clip], stages) for m in members}
     counts = Counter(status for status, _, _ in verdicts.values())
-    order = list(WORDS)
-    shown = sorted(members, key=lambda m: (order.index(verdicts[m.clip][0]), m.label))[:limit]
+    shown = _pick(members, verdicts, limit)
     uris = {row["clip"]: row["uri"] for row in lake.clips.rows([m.clip for m in shown]).to_pylist()}
     scratch = lake.scratch(f"preview-{name}")
     scratch.mkdir(parents=True, exist_ok=True)
@@ -102,12 +107,22 @@ def write_preview(lake: Lake, name: str, out: Path, *, limit: int = 100) -> Path
         shown=len(shown),
         counts=[(status, counts[status]) for status in WORDS if counts[status]],
         words=WORDS,
-        plots=_plots(outcomes, verdicts, recipe.config),
+        plots=_plots(outcomes, verdicts, stages, recipe.config),
         clips=cards,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     return out
+
+
+def _pick(members: Sequence[Member], verdicts: Mapping[str, Verdict], limit: int) -> list[Member]:
+    """Up to ``limit`` clips by verdict and name: of every verdict as many, while there are any."""
+    by_verdict: dict[str, list[Member]] = {status: [] for status in WORDS}
+    for member in sorted(members, key=lambda member: member.label):
+        by_verdict[verdicts[member.clip].status].append(member)
+    ranked = [pair for group in by_verdict.values() for pair in enumerate(group)]
+    chosen = {member.clip for _, member in sorted(ranked, key=lambda pair: pair[0])[:limit]}
+    return [member for _, member in ranked if member.clip in chosen]
 
 
 def _template() -> Any:
@@ -142,23 +157,27 @@ def _card(
     bad = outcomes.get(stage)
     if bad is not None and status in ("failed", "quarantined"):
         card.stderr, card.command = bad.stderr, bad.command
-    for word, artifact_name in _STRIPS:
-        for made in outcomes.values():
-            for artifact in made.artifacts:
-                if artifact.name == artifact_name:
-                    path = lake.artifacts.path(made.stage, artifact)
-                    card.rows += _row(word, path)
-    if not card.rows and "probe" in outcomes and outcomes["probe"].status == "done":
-        try:
-            card.rows += _row("source", local_copy(uris[member.clip], scratch))
-        except (LimelightError, OSError) as error:
-            card.details.append(("source", f"cannot be shown: {error}"))
+    try:
+        if "frame" in outcomes and outcomes["frame"].status == "done":
+            length = outcomes["frame"].facts["frames"]
+            for stage, word, film in _STRIPS:
+                made = outcomes[stage].artifacts if stage in outcomes else ()
+                for artifact in (each for each in made if each.name == film):
+                    path = lake.artifacts.require(stage, artifact)
+                    card.rows.append(_row(word, SourceFrames(path, budget=0), length))
+        elif "probe" in outcomes and outcomes["probe"].status == "done":
+            facts = outcomes["probe"].facts
+            path = local_copy(uris[member.clip], scratch)
+            frames = SourceFrames(path, budget=0, facts=facts)
+            card.rows.append(_row("source", frames, facts["frames"]))
+    except (LimelightError, UnusableVideo, OSError, IndexError) as error:
+        card.note = f"Cannot be shown: {error}"
     return card
 
 
-def _row(name: str, path: Path) -> list[Row]:
-    picture = strip(path)
-    return [Row(name, data_url(picture), picture.shape[1], picture.shape[0])]
+def _row(name: str, frames: SourceFrames, length: int) -> Row:
+    picture = strip(frames, length=length)
+    return Row(name, data_url(picture), picture.shape[1], picture.shape[0])
 
 
 def _details(member: Member, outcomes: Mapping[str, Outcome]) -> list[tuple[str, str]]:
@@ -166,7 +185,7 @@ def _details(member: Member, outcomes: Mapping[str, Outcome]) -> list[tuple[str,
     if "probe" in outcomes and outcomes["probe"].status == "done":
         facts = outcomes["probe"].facts
         details.append(("source", f"{facts['width']}×{facts['height']}, {facts['frames']} frames"))
-        details.append(("fps", str(facts["fps"])))
+        details.append(("fps", f"{float(Fraction(facts['fps'])):.5g}"))
     quality = outcomes.get("quality")
     if quality is not None and quality.score is not None:
         details.append(("quality", f"{quality.score:.3f}"))
@@ -179,11 +198,12 @@ def _details(member: Member, outcomes: Mapping[str, Outcome]) -> list[tuple[str,
 def _plots(
     outcomes: Mapping[str, Mapping[str, Outcome]],
     verdicts: Mapping[str, Verdict],
+    stages: Sequence[str],
     config: Mapping[str, Any],
 ) -> list[Plot]:
     scores: dict[str, list[float]] = {}
     frames: dict[str, list[float]] = {}
-    seconds: defaultdict[str, float] = defaultdict(float)
+    seconds = dict.fromkeys(stages, 0.0)
     light: list[tuple[float, float]] = []
     for clip, made in outcomes.items():
         status = verdicts[clip][0]
@@ -221,8 +241,9 @@ def _plots(
                 y,
                 ("azimuth in degrees", "elevation in degrees"),
                 "Where the light comes from, a dot a kept clip (0, 0 is the camera)",
+                limits=(180, 90),
             )
         )
-    if seconds:
+    if any(seconds.values()):
         plots.append(bars(seconds, "worker seconds", "What each stage took"))
     return plots
