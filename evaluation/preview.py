@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -91,7 +92,7 @@ def write_preview(lake: Lake, name: str, out: Path, *, limit: int = 100) -> Path
     counts = Counter(status for status, _, _ in verdicts.values())
     shown = _pick(members, verdicts, limit)
     uris = {row["clip"]: row["uri"] for row in lake.clips.rows([m.clip for m in shown]).to_pylist()}
-    scratch = lake.scratch(f"preview-{name}")
+    scratch = lake.scratch(f"preview-{name}-{uuid4().hex}")
     scratch.mkdir(parents=True, exist_ok=True)
     try:
         cards = [
@@ -241,7 +242,7 @@ def _plots(
                 y,
                 ("azimuth in degrees", "elevation in degrees"),
                 "Where the light comes from, a dot a kept clip (0, 0 is the camera)",
-                limits=(180, 90),
+                limits=(90, 90),
             )
         )
     if any(seconds.values()):

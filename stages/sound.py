@@ -1,5 +1,6 @@
 """Sound of a clip, kept beside its video."""
 
+import errno
 from fractions import Fraction
 from pathlib import Path
 
@@ -50,7 +51,10 @@ def save_sound(source: Path, target: Path, *, duration: Fraction) -> str | None:
             write = _copy if copy else _encode
             try:
                 written = write(film.container, sound, output, start, start + duration)
-            except (FFmpegError, ValueError):
+            except (FFmpegError, ValueError) as error:
+                if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+                    # That is the disk's trouble, and says nothing of the sound.
+                    raise
                 written = 0
     if not written:
         target.unlink(missing_ok=True)

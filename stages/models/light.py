@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from stages.models.rasteriser import rasterise
 from stages.models.shading import ALBEDO, camera_frame, vertex_normals
-from stages.models.spherical_harmonics import basis
+from stages.models.spherical_harmonics import basis, shade
 from stages.models.topology import IMAGE_LEFT_EYE_CONTOUR, IMAGE_RIGHT_EYE_CONTOUR
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
@@ -218,17 +218,30 @@ def grey_light(light: NDArray[np.float32]) -> NDArray[np.float32]:
 def main_direction(light: NDArray[np.float32]) -> tuple[float, float]:
     """Where the light mainly comes from: azimuth and elevation in degrees.
 
-    The first-order coefficients of the luminance, taken as a vector (camera frame: x to the
-    right, y up, z to the viewer), point to where the shading grows fastest. (0, 0) is light
+    That is the direction, among those that a face turned to the camera shows, whose normal is
+    shaded brightest. (The first-order coefficients would tell it in closed form, but how far
+    behind the head a light stands is hardly determined by a frontal face.) (0, 0) is light
     from the camera; positive azimuth is light from the right of the picture.
 
     Args:
         light: (..., 9, 3) coefficients; their mean is taken.
+
+    Returns:
+        Both in -90..90, in steps of 3.
     """
-    x, y, z = light.reshape(-1, 9, 3).mean(axis=0)[1:4] @ LUMINANCE
-    azimuth = np.degrees(np.arctan2(x, z))
-    elevation = np.degrees(np.arctan2(y, np.hypot(x, z)))
-    return round(float(azimuth), 1), round(float(elevation), 1)
+    angles = np.radians(np.arange(-90, 91, 3))
+    azimuth, elevation = np.meshgrid(angles, angles, indexing="ij")
+    normals = np.stack(
+        [
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+            np.cos(elevation) * np.cos(azimuth),
+        ],
+        axis=-1,
+    ).astype(np.float32)
+    brightness = shade(light.reshape(-1, 9, 3).mean(axis=0), normals) @ LUMINANCE
+    best = np.unravel_index(brightness.argmax(), brightness.shape)
+    return float(np.degrees(azimuth[best]).round()), float(np.degrees(elevation[best]).round())
 
 
 def white_balance(light: NDArray[np.float32], samples: SkinSamples) -> NDArray[np.float32]:
