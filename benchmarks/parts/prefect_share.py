@@ -16,7 +16,7 @@ from flows.tally import Tally
 from infra.engine.open import open_engine
 
 ROUNDS = 3
-SECONDS = 10
+SECONDS = 6
 
 
 @dataclass(frozen=True)
