@@ -16,6 +16,7 @@ from infra.errors import SourceError
 from infra.storage import lake_errors
 from stages.base import Rejected, Stage
 from stages.clip import Clip
+from stages.ingest import clip_id
 
 
 class Task(TypedDict):
@@ -112,6 +113,10 @@ class ClipWorker:
         note(f"{payload['clip']} {payload['stages'][0]}")
         try:
             path = local_copy(payload["uri"], scratch)
+            if clip_id(path) != payload["clip"]:
+                raise SourceError(
+                    "its bytes have changed since it was taken up", hint="build again"
+                )
         except SourceError as error:
             return [self._outcome(payload, payload["stages"][0], "failed", reason=str(error))]
         clip = Clip(

@@ -114,6 +114,20 @@ def test_a_clip_that_raises_is_quarantined_and_left_alone(lake, clips):
     assert again.tally.computed() == {}
 
 
+def test_a_source_that_changes_under_way_is_not_taken_for_what_it_was(lake, clips):
+    build = fake_build(lake, clips)
+    build.take_up()
+    (clips / "clip-003.mp4").write_text("something else altogether")
+    (group,) = build.groups
+    for part in build.partitions(group):
+        build.compute(group, part)
+    (changed,) = statuses(build, "failed")
+    assert "its bytes have changed" in changed.reason
+    again = fake_build(lake, clips)
+    assert again.all().index.num_rows == 10
+    assert statuses(again, "failed") == []
+
+
 def test_an_unreadable_entry_ends_in_an_outcome(lake, clips):
     (clips / "loop.mp4").symlink_to("loop.mp4")
     build = fake_build(lake, clips)
