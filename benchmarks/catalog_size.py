@@ -33,6 +33,7 @@ CLIPS = 1_000_000
 STAGES = ("probe", "quality", "landmarks", "frame", "matting", "geometry", "kpmap")
 LIMITS = {"status": 2.0, "query": 2.0, "plan": 60.0}
 MEMORY_LIMIT = 1.5e9
+LISTING = "../list.parquet"
 _BATCH = 125_000
 _WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,6 +53,11 @@ def fill(lake: Lake) -> list[str]:
         for number, stage in enumerate(STAGES):
             lake.outcomes.table.append(_outcome_rows(ids, stage, number, dice))
     lake.outcomes.compact()
+    # From 1: a size or time of 0 counts as unknown.
+    numbers = pa.array(range(1, CLIPS))
+    uris = [f"s3://bucket/talking%20heads/{n:07d}.mp4" for n in range(1, CLIPS)]
+    listing = pa.table({"uri": uris, "size": numbers, "mtime_ns": numbers})
+    pq.write_table(listing, lake.root / LISTING)
     members = [Member(clip, "clip.mp4", "somebody", "train") for clip in clip_ids]
     remember(lake, Recipe("million", "s3://bucket", {}, fingerprints()), members)
     return clip_ids
@@ -133,14 +139,10 @@ def question(lake: Lake) -> None:
 
 def plan(lake: Lake) -> None:
     """What ``limelight plan`` does with a list of them all, but for the calibration's build."""
-    listing = lake.root.with_name("list.parquet")
-    numbers = pa.array(range(1, CLIPS))
-    uris = [f"s3://bucket/talking%20heads/{n:07d}.mp4" for n in range(1, CLIPS)]
-    pq.write_table(pa.table({"uri": uris, "size": numbers, "mtime_ns": numbers}), listing)
     speeds = dict.fromkeys(STAGES, 0.005)
     made_up = Calibration(fingerprints(), speeds, speeds, 2, 10.0, 5.0, 30_000.0)
     with patch.object(flows.plan, "calibrate", lambda config, settings: made_up):
-        predicted = flows.plan.make_plan(lake, str(listing), BuildConfig())
+        predicted = flows.plan.make_plan(lake, str(lake.root / LISTING), BuildConfig())
     assert predicted.known == CLIPS - 1
 
 
