@@ -101,4 +101,6 @@ def _cpu_shares(lake: Path) -> tuple[float, float]:
                 time.sleep(0.1)
             return (cpu() - began) / SECONDS
 
-    return float(ticks(False)), float(ticks(True))
+    time.sleep(SECONDS)  # what the runs before left to do
+    idle = [float(ticks(False)) for _ in range(2)]
+    return min(idle), float(ticks(True))
