@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.engine.base import Resources
-from infra.errors import UsageError
 from stages.base import Stage
 from stages.frame import Frame
 from stages.geometry import Geometry
@@ -48,23 +47,6 @@ def fingerprints(stages: Iterable[Stage[Any]]) -> dict[str, str]:
     for stage in stages:
         known[stage.name] = stage.fingerprint(known)
     return known
-
-
-def downstream(stages: Sequence[Stage[Any]], name: str) -> tuple[str, ...]:
-    """Names of the stages that need ``name``, directly or through others, in order.
-
-    Raises:
-        UsageError: No stage has that name.
-    """
-    if name not in {stage.name for stage in stages}:
-        raise UsageError(
-            f"no stage is called {name!r}; the stages are {', '.join(s.name for s in stages)}"
-        )
-    reached = {name}
-    for stage in stages:
-        if reached & set(stage.needs):
-            reached.add(stage.name)
-    return tuple(stage.name for stage in stages if stage.name in reached and stage.name != name)
 
 
 def groups(

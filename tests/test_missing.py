@@ -2,13 +2,11 @@
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from catalog.outcomes import SCHEMA, Outcome, _cell
 from flows.missing import State
 from infra.engine.base import Resources
-from infra.errors import UsageError
-from stages.registry import STAGES, downstream, groups
+from stages.registry import STAGES, groups
 
 CHAIN = [stage(stage.Config()) for stage in STAGES]
 NAMES = [stage.name for stage in CHAIN]
@@ -82,10 +80,3 @@ def test_a_stage_with_other_resources_gets_a_group_of_its_own():
         ("matting",),
         ("geometry", "kpmap"),
     ]
-
-
-def test_downstream_names_what_rests_on_a_stage():
-    assert downstream(CHAIN, "frame") == ("matting", "geometry", "kpmap")
-    assert downstream(CHAIN, "kpmap") == ()
-    with pytest.raises(UsageError, match="no stage is called 'x'"):
-        downstream(CHAIN, "x")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from catalog.lake import Lake
-from catalog.members import check_name, read_members, read_recipe
+from catalog.members import Recipe, check_name, read_members, read_recipe
 from flows.cli.common import (
     TROUBLED,
     JsonOption,
@@ -131,14 +131,7 @@ def rerun(
     voided = void_outcomes(opened, recipe, config, stage=stage, only=only, where=where)
     if not as_json:
         console.print(f"{voided:,} outcomes will be computed again")
-    parameters = {
-        "source": recipe.source,
-        "name": name,
-        "lake": str(opened.root),
-        "config": config,
-        "backend": backend,
-    }
-    report(run_build(parameters, quiet=as_json), as_json=as_json)
+    rebuild(opened, recipe, config, backend, as_json=as_json)
 
 
 @schedule_app.command("build")
@@ -181,6 +174,18 @@ def demo(lake: LakeOption, as_json: JsonOption = False) -> None:
     show_table(clip_rows(Lake.open(root), parameters["name"]), title="clips")
     show_summary({**summary, "turned_down": []})
     show_path(page, "preview: ")
+
+
+def rebuild(lake: Lake, recipe: Recipe, config: Any, backend: str, *, as_json: bool) -> None:
+    """Build a release again as its recipe says, and show what it came to."""
+    parameters = {
+        "source": recipe.source,
+        "name": recipe.name,
+        "lake": str(lake.root),
+        "config": config,
+        "backend": backend,
+    }
+    report(run_build(parameters, quiet=as_json), as_json=as_json)
 
 
 def check_backend(backend: str) -> str:

@@ -14,7 +14,7 @@ from catalog.lake import Lake
 from catalog.members import read_recipe
 from catalog.query import query as run_query
 from catalog.release import Release
-from flows.cli.build import BackendOption, check_backend, report
+from flows.cli.build import BackendOption, check_backend, rebuild
 from flows.cli.common import (
     DAMAGED,
     JsonOption,
@@ -27,7 +27,7 @@ from flows.cli.common import (
     stderr,
     table_of,
 )
-from flows.cli.driver import run_build, supervise
+from flows.cli.driver import supervise
 from flows.config import parse_config
 from flows.quarantine import Quarantined, find, reproduce
 from flows.status import Status, read_status
@@ -179,14 +179,8 @@ def quarantine_retry(
     check_backend(backend)
     supervise(lake)
     opened.outcomes.void([entry.outcome for entry in entries])
-    parameters = {
-        "source": recipe.source,
-        "name": name,
-        "lake": str(opened.root),
-        "config": parse_config(recipe.config, f"the recipe of {name}"),
-        "backend": backend,
-    }
-    report(run_build(parameters, quiet=as_json), as_json=as_json)
+    config = parse_config(recipe.config, f"the recipe of {name}")
+    rebuild(opened, recipe, config, backend, as_json=as_json)
 
 
 @quarantine_app.command("drop")
