@@ -1,0 +1,98 @@
+"""Face geometry: what a model of the face's shape and light is asked, whichever it is.
+
+Parameters in, pictures out, in two steps. *Fit*: frames and landmarks become a `FaceGeometry`,
+plain arrays, which a release keeps, so that a clip is relit without looking at its video.
+*Surfaces*: the geometry becomes, frame by frame, what is visible of the face; it takes any
+light (`stages.models.shading.render_shape`).
+
+Light and normals live in the camera frame, right-handed, x right, y up, z towards the viewer.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.models.shading import Surface, render_shape
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """A face's landmarks over a clip, in the pictures that a geometry model is shown.
+
+    Attributes:
+        points: float32 (T, 478, 3): MediaPipe's landmarks in pixels, x right, y down, the
+            centre of pixel ``i`` at ``i``; z in the same unit, smaller is nearer.
+        valid: bool (T,): False where they were filled in.
+        fps: Frames a second; 0 for pictures that do not follow each other.
+    """
+
+    points: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    fps: float
+
+    @classmethod
+    def still(cls, points: NDArray[Any]) -> "FaceTrack":
+        """The track of one picture, of landmarks (478, 3)."""
+        return cls(points[None].astype(np.float32), np.ones(1, bool), 0.0)
+
+
+@dataclass(frozen=True)
+class FaceGeometry:
+    """A face's shape and the light on it, over T frames.
+
+    Attributes:
+        light: float32 (T, 9, 3): spherical-harmonic coefficients by RGB, DECA's order.
+        parameters: The model's own numbers by name, such as pose and expression: arrays of
+            first axis T, except for those in `shared`, which hold for all frames.
+        facts: What a person may want to know of the fit, in JSON types.
+        shared: Names of the parameters that are the same in all frames.
+    """
+
+    light: NDArray[np.float32]
+    parameters: Mapping[str, NDArray[Any]]
+    facts: Mapping[str, Any]
+    shared: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.light)
+
+    def under(self, light: NDArray[Any]) -> "FaceGeometry":
+        """The same face under another light: (9, 3), or (T, 9, 3) for each frame."""
+        lit = np.broadcast_to(light, self.light.shape).astype(np.float32)
+        return replace(self, light=lit)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays by name, the light among them: what ``params.npz`` holds."""
+        return {"light": self.light, **self.parameters}
+
+
+class GeometryModel(Protocol):
+    """Finds shape and light, and shows the shape."""
+
+    def fit(self, frames: Iterable[NDArray[np.uint8]], track: FaceTrack) -> FaceGeometry:
+        """Fit all frames of a clip.
+
+        Args:
+            frames: T pictures, uint8 RGB (H, W, 3), all of one size; drawn once, in order.
+            track: The face's landmarks in them.
+        """
+
+    def surfaces(self, geometry: FaceGeometry, size: int) -> Iterator[Surface]:
+        """What is visible of each frame's shape in a picture of (size, size) pixels.
+
+        Args:
+            geometry: This model's, of pictures that were square.
+            size: Side of the picture; the one that was fitted, or any other.
+        """
+
+
+def shading_pictures(
+    model: GeometryModel, geometry: FaceGeometry, size: int
+) -> Iterator[NDArray[np.uint8]]:
+    """LCVD's shading picture of every frame, uint8 RGB (size, size, 3)."""
+    for surface, light in zip(model.surfaces(geometry, size), geometry.light, strict=True):
+        yield render_shape(surface, light)

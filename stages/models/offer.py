@@ -1,0 +1,51 @@
+"""A model that a stage offers by name: imported only once it is chosen.
+
+The embedded models run on the core's packages alone. The standard ones need more of them
+(torch, ONNX Runtime), which a fresh machine may do without, and so may a build that names
+none of these models.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from infra.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One model on offer.
+
+    Attributes:
+        path: ``"module:Class"``; the module is imported by `load`.
+        weights: Names, in the weights registry, of the files that it loads.
+        packages: Modules beyond the core that it imports.
+    """
+
+    path: str
+    weights: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Make sure, without importing anything, that the model could run here.
+
+        Raises:
+            UsageError: A package is missing.
+        """
+        missing = [name for name in self.packages if find_spec(name) is None]
+        if missing:
+            raise UsageError(
+                f"{self.path.partition(':')[2]} needs {', '.join(missing)}, not installed here",
+                hint="pip install 'limelight[models]' (on a CUDA machine: 'limelight[gpu]')",
+            )
+
+    def load(self) -> Any:
+        """The model's class.
+
+        Raises:
+            UsageError: A package is missing.
+        """
+        self.check()
+        module, _, name = self.path.partition(":")
+        return getattr(import_module(module), name)
