@@ -1,6 +1,9 @@
-"""Smoothing of landmarks over a whole clip: without lag, and without blurring blinks."""
+"""Smoothing over a whole clip, without lag; of landmarks, without blurring blinks."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 _REACH = 2.5  # window's half width, in standard deviations
 _STILL = 0.004  # displacement that is noise rather than movement, in faces
@@ -36,3 +39,29 @@ def smooth_landmarks(points: np.ndarray, sizes: np.ndarray, sigma: float) -> np.
         weights[:-lag] += weight
         weights[lag:] += weight
     return total / weights
+
+
+def smooth_series(values: NDArray[Any], sigma: float) -> NDArray[np.float64]:
+    """Average each frame's numbers with those of the frames around it.
+
+    The window is a Gaussian, the same on both sides, so that nothing lags; at the clip's ends
+    it covers the frames that there are.
+
+    Args:
+        values: (T, ...).
+        sigma: Standard deviation of the window in frames; 0 changes nothing.
+
+    Returns:
+        float64 (T, ...).
+    """
+    values = np.asarray(values, np.float64)
+    if sigma <= 0 or len(values) < 2:
+        return values.copy()
+    total, weights = values.copy(), np.ones(len(values))
+    for lag in range(1, min(int(np.ceil(_REACH * sigma)), len(values) - 1) + 1):
+        weight = np.exp(-0.5 * (lag / sigma) ** 2)
+        total[:-lag] += weight * values[lag:]
+        total[lag:] += weight * values[:-lag]
+        weights[:-lag] += weight
+        weights[lag:] += weight
+    return total / weights.reshape(-1, *(1,) * (values.ndim - 1))
