@@ -64,15 +64,15 @@ class OnnxNet:
         """Run the network.
 
         Args:
-            batch: (N, *item) in the network's own range; N may be 0.
+            batch: (N, *item) in the network's own range, N at least 1.
 
         Returns:
             Its outputs, each with N first.
         """
-        step = self._at_once or max(len(batch), 1)
+        step = self._at_once or len(batch)
         parts = [
-            self._session.run(self._outputs, {self._input: np.ascontiguousarray(part)})
-            for part in (batch[at : at + step] for at in range(0, max(len(batch), 1), step))
+            self._session.run(self._outputs, {self._input: batch[at : at + step]})
+            for at in range(0, len(batch), step)
         ]
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
@@ -80,10 +80,8 @@ class OnnxNet:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         providers: list[Any] = ["CPUExecutionProvider"]
-        if (
-            best_device().type == "cuda"
-            and "CUDAExecutionProvider" in ort.get_available_providers()
-        ):
+        offered = ort.get_available_providers()
+        if best_device().type == "cuda" and "CUDAExecutionProvider" in offered:
             # TF32 would keep 10 bits of the mantissa; an exhaustive search for the fastest
             # convolutions would cost seconds for each new size of a batch.
             choice = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
