@@ -6,28 +6,32 @@ LAKE ?= build/demo-lake
 
 .PHONY: demo test bench check format clean
 
-demo: $(VENV)/installed
+demo: $(VENV)/core
 	$(BIN)/limelight demo --lake $(LAKE)
 
-test: $(VENV)/installed check
+test: $(VENV)/dev check
 	$(BIN)/python -m pytest -q
 
-check: $(VENV)/installed
+check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/installed
+bench: $(VENV)/dev
 	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-format: $(VENV)/installed
+format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Reinstalled whenever what is asked for changes.
-$(VENV)/installed: pyproject.toml constraints.txt
+# Reinstalled whenever what is asked for changes. The demo needs no torch: 1 GB rather than 6.
+$(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

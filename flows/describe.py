@@ -15,13 +15,25 @@ def default_toml() -> str:
     """Every table and key with its default, what it means, and what is allowed."""
     lines: list[str] = []
     for name, table in BuildConfig():
-        lines += [f"[{name}]", *_keys(type(table)), ""]
+        lines += _table(name, table)
     return "\n".join(lines)
+
+
+def _table(name: str, table: BaseModel) -> Iterator[str]:
+    """A table, then those inside it, such as the options of one model."""
+    yield f"[{name}]"
+    yield from _keys(type(table))
+    yield ""
+    for key, value in table:
+        if isinstance(value, BaseModel):
+            yield from _table(f"{name}.{key}", value)
 
 
 def _keys(model: type[BaseModel]) -> Iterator[str]:
     defaults = model()
     for name, field in model.model_fields.items():
+        if isinstance(getattr(defaults, name), BaseModel):
+            continue
         text = " ".join((field.description or "").split())
         allowed = _allowed(model, name)
         yield from _comment(f"{text} {allowed}".strip())

@@ -20,6 +20,25 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    def table(self) -> "ModelTable":
+        """The table of the model that is chosen: the field called as `model` says."""
+        table: ModelTable = getattr(self, getattr(self, "model"))  # noqa: B009 - a subclass's field
+        return table
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides the results, in JSON types: all but the tables of models not chosen."""
+        values = self.model_dump(mode="json")
+        chosen = values.get("model")
+        return {
+            name: value
+            for name, value in values.items()
+            if name == chosen or not isinstance(getattr(self, name), ModelTable)
+        }
+
+
+class ModelTable(StageConfig):
+    """Base of the table of one model's own options, ``[<stage>.<model>]``."""
+
 
 @dataclass
 class Product:
@@ -102,7 +121,7 @@ class Stage(ABC, Generic[C]):
             {
                 "stage": self.name,
                 "version": self.version,
-                "config": self.config.model_dump(mode="json"),
+                "config": self.config.deciding(),
                 "weights": {name: weight_digest(name) for name in self.weights()},
                 "needs": {name: upstream[name] for name in self.needs},
             }

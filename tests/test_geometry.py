@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import geometry
 from stages.clip import Clip
-from stages.geometry import Geometry, GeometryConfig, shading_pictures
+from stages.geometry import Geometry, GeometryConfig
+from stages.models import mesh_geometry
 from stages.models.light import (
     LUMINANCE,
     SkinSamples,
@@ -20,8 +20,9 @@ from stages.models.light import (
     sample_skin,
     white_balance,
 )
+from stages.models.mesh_geometry import mesh_surface
 from stages.models.pose import head_pose
-from stages.models.shading import ALBEDO, camera_frame, vertex_normals
+from stages.models.shading import ALBEDO, camera_frame, render_shape, vertex_normals
 from stages.models.spherical_harmonics import basis
 from stages.portrait import place
 
@@ -68,6 +69,11 @@ def _samples(lights, seed=0, noise=0.0, outliers=0.0):
     return SkinSamples(normals, colours.astype(np.float32), weights)
 
 
+def _render(vertices, faces, light):
+    """LCVD's shading picture of a mesh, uint8 (SIZE, SIZE, 3)."""
+    return render_shape(mesh_surface(vertices, faces, SIZE, SIZE), light)
+
+
 def _worst(samples, fit, lights):
     """Largest error of the fit's render where skin was seen, of 1."""
     error = ALBEDO * basis(samples.normals) @ (fit.light - lights)
@@ -104,10 +110,10 @@ def test_the_same_outliers_do_move_plain_least_squares():
 def test_a_light_is_found_in_a_picture_and_renders_it_again():
     vertices, faces = (np.stack([each]) for each in _dome(0.2))
     light = _light(3)[None]
-    (picture,) = shading_pictures(vertices, faces[0], light, SIZE)
+    picture = _render(vertices[0], faces[0], light[0])
     samples = sample_skin([picture], vertices, faces[0], faces[0])
     fit = fit_light(samples, window=0, ridge=1e-4)
-    (again,) = shading_pictures(vertices, faces[0], fit.light, SIZE)
+    again = _render(vertices[0], faces[0], fit.light[0])
     inside = picture.any(axis=2)
     assert inside.mean() > 0.4
     assert np.abs(again[inside].astype(int) - picture[inside]).mean() < 1.5
@@ -130,7 +136,7 @@ def test_light_from_a_side_brightens_that_side(axis, sign, lit):
     light = np.zeros((1, 9, 3), np.float32)
     light[:, 0] = 2
     light[:, axis] = 0.5 * sign
-    (picture,) = shading_pictures(vertices[None], faces, light, SIZE)
+    picture = _render(vertices, faces, light[0])
     assert picture[lit].mean() > 1.1 * (picture.mean() * 2 - picture[lit].mean())
     fit = fit_light(sample_skin([picture], vertices[None], faces, faces), window=0, ridge=0.02)
     assert fit.light[0, axis] == pytest.approx([0.5 * sign] * 3, abs=0.1)
@@ -274,10 +280,10 @@ def clip(tmp_path, monkeypatch):
     vertices = np.stack([vertices for vertices, _ in turned])
     light = np.zeros((FRAMES, 9, 3), np.float32)
     light[:, 0], light[:, 1] = 2, -0.5
-    pictures = list(shading_pictures(vertices, faces, light, SIZE))
+    pictures = [_render(mesh, faces, lit) for mesh, lit in zip(vertices, light, strict=True)]
     points = np.concatenate([vertices, vertices[:, :10]], axis=1) - np.array([0.5, 0.5, 0])
     np.savez(tmp_path / "landmarks.npz", points=points, valid=np.arange(FRAMES) != 2)
-    monkeypatch.setattr(geometry, "face_mesh_triangles", lambda: faces)
+    monkeypatch.setattr(mesh_geometry, "face_mesh_triangles", lambda: faces)
 
     class Portrait(list):
         transform = np.eye(2, 3)
@@ -294,8 +300,8 @@ def clip(tmp_path, monkeypatch):
     return clip
 
 
-def _geometry(**config):
-    stage = Geometry(GeometryConfig(**config))
+def _geometry(**options):
+    stage = Geometry(GeometryConfig(mediapipe_mesh=options))
     stage.setup()
     return stage
 
@@ -321,6 +327,7 @@ def test_the_stage_writes_parameters_and_a_render_like_the_picture(clip):
         "scale": (FRAMES,),
         "translation": (FRAMES, 3),
         "head": (478, 3),
+        "size": (),
     }
     film = _film(product.files["mesh.mp4"])
     assert np.abs(film.astype(int) - np.stack(clip.portrait)).mean() < 3

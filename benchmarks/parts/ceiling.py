@@ -22,12 +22,14 @@ from stages.clip import Clip
 from stages.encode import GreyWriter, VideoWriter
 from stages.frame import Frame
 from stages.frames import SourceFrames
-from stages.geometry import Geometry, shading_pictures
+from stages.geometry import MeshTable
 from stages.kpmap import draw_keypoints
 from stages.landmarks import Landmarks
 from stages.models.faces import MediapipeFaces
 from stages.models.light import fit_light, grey_light, sample_skin, skin_triangles
+from stages.models.mesh_geometry import mesh_surface
 from stages.models.selfie import SelfieSegmentation
+from stages.models.shading import render_shape
 from stages.models.topology import face_mesh_triangles
 from stages.portrait import DRAWING_GOP, portrait_landmarks
 from stages.probe import Probe
@@ -113,11 +115,14 @@ class Ceiling:
         vertices = portrait_landmarks(clip)[:, : self._triangles.max() + 1] + _HALF
         with self._timed("light"):
             samples = sample_skin(portrait, vertices, self._triangles, self._skin)
-            window = Geometry.Config().light_window * float(clip.portrait.fps)
+            window = MeshTable().light_window * float(clip.portrait.fps)
             light = grey_light(fit_light(samples, window=window, ridge=0.02).light)
-        pictures = shading_pictures(vertices, self._triangles, light, clip.portrait.size)
+        side = clip.portrait.size
         with self._timed("shading"):
-            meshes = list(pictures)
+            meshes = [
+                render_shape(mesh_surface(mesh, self._triangles, side, side), lit)
+                for mesh, lit in zip(vertices, light, strict=True)
+            ]
         self._encode("mesh", meshes, drawing=True)
 
     def _encode(self, name: str, pictures: Iterable[np.ndarray], *, drawing: bool = False) -> None:

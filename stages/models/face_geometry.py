@@ -9,7 +9,7 @@ Light and normals live in the camera frame, right-handed, x right, y up, z towar
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,16 +27,19 @@ class FaceTrack:
             centre of pixel ``i`` at ``i``; z in the same unit, smaller is nearer.
         valid: bool (T,): False where they were filled in.
         fps: Frames a second; 0 for pictures that do not follow each other.
+        size: Side of the pictures in pixels; one that is no square counts as the top left part
+            of a square of its longer side.
     """
 
     points: NDArray[np.float32]
     valid: NDArray[np.bool_]
     fps: float
+    size: int
 
     @classmethod
-    def still(cls, points: NDArray[Any]) -> "FaceTrack":
+    def still(cls, points: NDArray[Any], size: int) -> "FaceTrack":
         """The track of one picture, of landmarks (478, 3)."""
-        return cls(points[None].astype(np.float32), np.ones(1, bool), 0.0)
+        return cls(points[None].astype(np.float32), np.ones(1, bool), 0.0, size)
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,16 @@ class FaceGeometry:
 
     Attributes:
         light: float32 (T, 9, 3): spherical-harmonic coefficients by RGB, DECA's order.
-        parameters: The model's own numbers by name, such as pose and expression: arrays of
-            first axis T, except for those in `shared`, which hold for all frames.
+        parameters: The model's own arrays by name, such as pose and expression. Those of first
+            axis T are per frame, the others hold for all frames.
+        size: Side of the square pictures that were fitted, in pixels.
         facts: What a person may want to know of the fit, in JSON types.
-        shared: Names of the parameters that are the same in all frames.
     """
 
     light: NDArray[np.float32]
     parameters: Mapping[str, NDArray[Any]]
-    facts: Mapping[str, Any]
-    shared: frozenset[str] = frozenset()
+    size: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -66,8 +69,14 @@ class FaceGeometry:
         return replace(self, light=lit)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All arrays by name, the light among them: what ``params.npz`` holds."""
-        return {"light": self.light, **self.parameters}
+        """All arrays by name, light and size among them: what ``params.npz`` holds."""
+        return {**self.parameters, "light": self.light, "size": np.array(self.size, np.int32)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "FaceGeometry":
+        """Of the arrays that ``params.npz`` holds."""
+        own = {name: each for name, each in arrays.items() if name not in ("light", "size")}
+        return cls(arrays["light"], own, int(arrays["size"]))
 
 
 class GeometryModel(Protocol):
