@@ -9,8 +9,8 @@ from pydantic import Field
 
 from stages.base import Product, Rejected, Stage, StageConfig
 from stages.clip import Clip
+from stages.face_track import every_frame
 from stages.models.faces import FACE_MODELS, FaceModel, FaceModelName
-from stages.smoothing import smooth_landmarks
 from stages.tracking import FaceFollower, Followed, Track
 
 
@@ -18,7 +18,8 @@ class LandmarksConfig(StageConfig):
     """How the face is found, followed, and judged. Sizes are of the mesh's box, longer side."""
 
     model: FaceModelName = "mediapipe"
-    """The nets: ``mediapipe`` (detector, 468-point mesh, iris)."""
+    """The nets: ``mediapipe`` (detector, 468-point mesh, iris), or ``face_landmarker`` (the
+    bundle of MediaPipe Tasks; tells blendshapes and the face transform too)."""
 
     multi_face: Literal["largest", "reject"] = "largest"
     """Several faces of comparable size: take the largest and most lasting, or reject."""
@@ -57,7 +58,11 @@ class Landmarks(Stage[LandmarksConfig]):
       first pixel), z in the same unit, smaller towards the camera;
     - ``score`` (T,) float32: the face flag, 0..1; 0 where nothing was seen;
     - ``valid`` (T,) bool: False where the points are interpolated;
-    - ``box`` (T, 4) float32: left, top, width and height of the mesh in pixels.
+    - ``box`` (T, 4) float32: left, top, width and height of the mesh in pixels;
+    - with ``face_landmarker``, ``blendshapes`` (T, 52) float32 (0..1, in the order of
+      `stages.models.face_landmarker.blendshapes.BLENDSHAPES`) and ``transform`` (T, 4, 4)
+      float32 (`stages.models.face_landmarker.transform`), read from ``points`` frame by frame:
+      they are as smooth as these, and there where these are interpolated.
     """
 
     name = "landmarks"
@@ -97,24 +102,23 @@ class Landmarks(Stage[LandmarksConfig]):
 
     def _arrays(self, followed: Followed, probe: Mapping[str, Any]) -> dict[str, np.ndarray]:
         track = followed.tracks[0]
-        every = np.arange(followed.frames)
-        points = _interpolate(every, track.frames, np.stack(track.points))
         if probe["image_repeat"]:
             # Each look starts from the mesh of the look before, and so differs from it even
             # where the picture does not: a still would tremble.
-            points[:] = np.median(points, axis=0)
+            still = np.median(every_frame(track, followed.frames), axis=0)
+            points = np.repeat(still[None], followed.frames, axis=0)
         else:
-            sizes = np.interp(every, track.frames, track.sizes)
             sigma = self.config.smoothing * float(Fraction(probe["fps"]))
-            points = smooth_landmarks(points, sizes, sigma)
+            points = every_frame(track, followed.frames, sigma)
         score = np.zeros(followed.frames, np.float32)
         score[track.frames] = track.scores
         low, high = points[..., :2].min(axis=1), points[..., :2].max(axis=1)
         return {
             "points": points,
             "score": score,
-            "valid": np.isin(every, track.frames),
+            "valid": track.seen(followed.frames),
             "box": np.concatenate([low, high - low], axis=1),
+            **self._model.describe(points, width=followed.width, height=followed.height),
         }
 
 
@@ -172,15 +176,6 @@ def _objection(followed: Followed, facts: Mapping[str, Any], config: LandmarksCo
             f" allowed {config.max_step:g}: a cut"
         )
     return None
-
-
-def _interpolate(every: np.ndarray, frames: list[int], points: np.ndarray) -> np.ndarray:
-    """Points (T, n, 3) for ``every`` frame: linear in between, held before and after."""
-    where = np.interp(every, frames, np.arange(len(frames)))
-    before = np.floor(where).astype(int)
-    after = np.minimum(before + 1, len(frames) - 1)
-    share = (where - before).astype(np.float32)[:, None, None]
-    return points[before] * (1 - share) + points[after] * share
 
 
 def _longest_gap(track: Track, total: int) -> int:

@@ -60,6 +60,10 @@ class Track:
         self.scores.append(mesh.score)
         self.points.append(points)
 
+    def seen(self, frames: int) -> np.ndarray:
+        """In which of the clip's ``frames`` it was seen: (frames,) bool."""
+        return np.isin(np.arange(frames), self.frames)
+
     def distance(self, centre: np.ndarray) -> float:
         """How far a point is from the face's latest centre, in faces."""
         return float(np.linalg.norm(centre - self.mesh.centre)) / self.mesh.size
@@ -75,6 +79,8 @@ class Followed:
         faces: Most faces of comparable size seen at once.
         crowded: Share of the frames with more than one such face.
         detected: Most faces that the detector saw at once, whatever their size or clarity.
+        width: The frames', pixels.
+        height: The frames', pixels.
     """
 
     frames: int
@@ -82,6 +88,8 @@ class Followed:
     faces: int
     crowded: float
     detected: int
+    width: int
+    height: int
 
 
 class FaceFollower:
@@ -106,8 +114,9 @@ class FaceFollower:
         tracks: list[Track] = []
         living: list[Track] = []
         counts: list[int] = []
-        detected = 0
+        detected = width = height = 0
         for index, picture in enumerate(frames):
+            height, width = picture.shape[:2]
             for track in living:
                 if track.frames[-1] == index - 1:
                     self._see(track, index, picture, track.mesh.roi())
@@ -121,7 +130,15 @@ class FaceFollower:
             counts.append(sum(size >= COMPARABLE * max(sizes) for size in sizes))
         tracks.sort(key=lambda track: -track.weight)
         crowded = sum(count > 1 for count in counts) / max(len(counts), 1)
-        return Followed(len(counts), tracks, max(counts, default=0), crowded, detected)
+        return Followed(
+            frames=len(counts),
+            tracks=tracks,
+            faces=max(counts, default=0),
+            crowded=crowded,
+            detected=detected,
+            width=width,
+            height=height,
+        )
 
     def _see(self, track: Track, index: int, picture: np.ndarray, region: Roi) -> bool:
         """Add to a track the face in a region, if there is one."""

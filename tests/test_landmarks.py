@@ -56,6 +56,9 @@ class ScriptedFaces:
     def refine(self, picture, points):
         return np.concatenate([points, points[:10]])
 
+    def describe(self, points, *, width, height):
+        return {"middle": points[..., 0].mean(axis=1) / width}
+
 
 def covers(region: Roi, head: Head) -> bool:
     return max(abs(head.x - region.x), abs(head.y - region.y)) < region.width / 2
@@ -92,6 +95,13 @@ def test_every_frame_has_landmarks_score_and_box(tmp_path):
     np.testing.assert_allclose(arrays_["box"][10], [170, 130, 100, 100], atol=1e-3)
     assert product.facts["coverage"] == 1
     assert product.facts["size"] == pytest.approx(100)
+
+
+def test_what_the_model_reads_from_the_landmarks_is_kept_beside_them(tmp_path):
+    script = walk(40)
+    script[20] = []
+    _, arrays_ = run(ScriptedFaces(script), tmp_path)
+    np.testing.assert_array_equal(arrays_["middle"], arrays_["points"][..., 0].mean(1) / WIDTH)
 
 
 def test_equal_clips_make_equal_bytes(tmp_path):

@@ -52,13 +52,14 @@ class FaceDetector:
 
     Args:
         min_score: Score from which a face counts, 0..1.
+        net: Another copy of the net, such as a bundle's; by default the registry's.
     """
 
     weights = ("face_detection_short_range",)
 
-    def __init__(self, min_score: float = 0.5) -> None:
+    def __init__(self, min_score: float = 0.5, net: LiteNet | None = None) -> None:
         self.min_score = min_score
-        self._net = LiteNet(*self.weights)
+        self._net = net or LiteNet(*self.weights)
 
     def __call__(self, picture: np.ndarray, region: Roi | None = None) -> list[Face]:
         """Faces in a picture, the best score first.

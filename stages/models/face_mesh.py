@@ -18,8 +18,8 @@ class Mesh:
     """A face's landmarks.
 
     Attributes:
-        points: (468, 3) float64, pixels; z in the same unit, smaller towards the camera,
-            0 at the centre of the head.
+        points: (468, 3) float64, or (478, 3) where the net sees irises too, pixels; z in the
+            same unit, smaller towards the camera, 0 at the centre of the head.
         score: How surely the region held a face, 0..1.
     """
 
@@ -55,5 +55,9 @@ class FaceMesh:
         outputs = self._net(region.crop(picture, self._net.size, low=0, high=1))
         flag, points = sorted((each.reshape(-1) for each in outputs.values()), key=len)
         points = points.astype(np.float64).reshape(MESH_POINTS, 3) / self._net.size
-        score = 1 / (1 + np.exp(-np.clip(float(flag[0]), -100, 100)))
-        return Mesh(region.project(points), float(score))
+        return Mesh(region.project(points), face_flag(flag))
+
+
+def face_flag(logit: np.ndarray) -> float:
+    """How surely there is a face, 0..1, from a net's single number for it, of any shape."""
+    return float(1 / (1 + np.exp(-np.clip(float(logit.item()), -100, 100))))

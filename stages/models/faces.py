@@ -1,15 +1,18 @@
 """Face models by name: where faces are, and where each one's landmarks lie."""
 
+import threading
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import numpy as np
 
 from stages.models.face_detector import Face, FaceDetector
+from stages.models.face_landmarker.model import FaceLandmarker
 from stages.models.face_mesh import FaceMesh, Mesh
 from stages.models.iris import Iris
 from stages.models.roi import Roi
 
-FaceModelName = Literal["mediapipe"]
+FaceModelName = Literal["mediapipe", "face_landmarker"]
 
 _NEARLY_SQUARE = 1.2
 
@@ -24,7 +27,16 @@ class FaceModel(Protocol):
         """The mesh of the face in ``region``; its score says whether there is one."""
 
     def refine(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """All (478, 3) landmarks in pixels, from the mesh's (468, 3)."""
+        """All (478, 3) landmarks in pixels, from the mesh's (468 or 478, 3)."""
+
+    def describe(self, points: np.ndarray, *, width: int, height: int) -> Mapping[str, np.ndarray]:
+        """What else the model reads from landmarks (T, 478, 3): arrays of first axis T by name.
+
+        Args:
+            points: Pixels.
+            width: The picture's, pixels.
+            height: The picture's, pixels.
+        """
 
 
 class MediapipeFaces:
@@ -37,8 +49,29 @@ class MediapipeFaces:
         self.mesh = FaceMesh()
         self.refine = Iris().refine
 
+    def describe(self, points: np.ndarray, *, width: int, height: int) -> Mapping[str, np.ndarray]:
+        """Nothing: these nets tell where landmarks are, no more."""
+        return {}
 
-FACE_MODELS: dict[FaceModelName, type[MediapipeFaces]] = {"mediapipe": MediapipeFaces}
+
+FACE_MODELS: dict[FaceModelName, type[MediapipeFaces] | type[FaceLandmarker]] = {
+    "mediapipe": MediapipeFaces,
+    "face_landmarker": FaceLandmarker,
+}
+
+_kept = threading.local()  # a net serves one thread at a time
+
+
+def face_model(name: FaceModelName) -> FaceModel:
+    """A face model by name, loaded once in each thread that asks for it.
+
+    Raises:
+        WeightsError: Its weights cannot be had, or are damaged.
+    """
+    models: dict[str, FaceModel] = _kept.__dict__
+    if name not in models:
+        models[name] = FACE_MODELS[name]()
+    return models[name]
 
 
 def search_faces(model: FaceModel, picture: np.ndarray, *, deep: bool = True) -> list[Face]:
@@ -72,7 +105,7 @@ def distinct(faces: list[Face]) -> list[Face]:
 
 def detect_faces(picture: np.ndarray, model: FaceModelName = "mediapipe") -> list[Face]:
     """Faces of a still picture (H, W, 3), uint8 RGB, the best score first."""
-    return search_faces(FACE_MODELS[model](), picture)
+    return search_faces(face_model(model), picture)
 
 
 def face_landmarks(
@@ -88,7 +121,7 @@ def face_landmarks(
     Returns:
         (478, 3) float64 in pixels; None where there is no face.
     """
-    net = FACE_MODELS[model]()
+    net = face_model(model)
     meshes = [net.mesh(picture, face.roi()) for face in search_faces(net, picture)]
     clear = [mesh for mesh in meshes if mesh.score >= min_score]
     if not clear:

@@ -1,0 +1,1 @@
+"""MediaPipe's face landmarker (Tasks bundle, v2): landmarks, blendshapes, face transform."""
