@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -113,6 +114,9 @@ def face_landmarks(
 ) -> np.ndarray | None:
     """Landmarks of the largest face of a still picture.
 
+    The detector's look at the whole picture decides, as in MediaPipe: only if it shows no
+    clear face are smaller ones searched for.
+
     Args:
         picture: (H, W, 3) uint8 RGB.
         model: Name of the nets.
@@ -122,11 +126,12 @@ def face_landmarks(
         (478, 3) float64 in pixels; None where there is no face.
     """
     net = face_model(model)
-    meshes = [net.mesh(picture, face.roi()) for face in search_faces(net, picture)]
-    clear = [mesh for mesh in meshes if mesh.score >= min_score]
-    if not clear:
-        return None
-    return net.refine(picture, max(clear, key=lambda mesh: mesh.size).points)
+    for look in (net.detect, partial(search_faces, net)):
+        meshes = [net.mesh(picture, face.roi()) for face in look(picture)]
+        clear = [mesh for mesh in meshes if mesh.score >= min_score]
+        if clear:
+            return net.refine(picture, max(clear, key=lambda mesh: mesh.size).points)
+    return None
 
 
 def _search_squares(model: FaceModel, picture: np.ndarray, side: float) -> list[Face]:
