@@ -59,7 +59,8 @@ def smooth_series(values: NDArray[Any], sigma: float) -> NDArray[np.float64]:
         return values.copy()
     total, weights = values.copy(), np.ones(len(values))
     for lag in range(1, min(int(np.ceil(_REACH * sigma)), len(values) - 1) + 1):
-        weight = np.exp(-0.5 * (lag / sigma) ** 2)
+        away = lag / sigma
+        weight = np.exp(-0.5 * away * away)
         total[:-lag] += weight * values[lag:]
         total[lag:] += weight * values[:-lag]
         weights[:-lag] += weight

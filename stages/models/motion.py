@@ -61,10 +61,11 @@ class Placement:
     def of(cls, face: Coefficients) -> Self:
         """The placement that camera and crop of a face amount to."""
         linear, shift = _affine(face.tform)
-        scale, offset = face.cam[:, :1].astype(np.float64), face.cam[:, 1:]
+        camera = face.cam.astype(np.float64)
+        scale, offset = camera[:, :1], camera[:, 1:]
         crop = _HALF * (1 + scale * offset * (1, -1))
-        place = np.linalg.solve(linear, (crop - shift)[..., None])[..., 0]
-        return cls(_HALF * scale[:, 0] / np.sqrt(np.abs(np.linalg.det(linear))), place)
+        place = np.linalg.inv(linear) @ (crop - shift)[..., None]
+        return cls(_HALF * scale[:, 0] / np.sqrt(np.abs(np.linalg.det(linear))), place[..., 0])
 
     def camera(self, tform: NDArray[Any]) -> NDArray[np.float32]:
         """DECA's camera, float32 (T, 3), that says the same of crops ``tform`` (T, 3, 3)."""

@@ -32,9 +32,10 @@ class OnnxArcFace:
 
     def __init__(self, weight: str) -> None:
         self._weight = weight
-        self._net = OnnxNet.of_weight(weight, (3, _SIZE, _SIZE))
+        path = weight_path(weight)
+        self._net = OnnxNet(path, (3, _SIZE, _SIZE), name=weight)
         # Packs that came from MXNet subtract the mean and scale by themselves.
-        baked = {"Sub", "Mul"} <= set(first_operators(weight_path(weight), _FIRST))
+        baked = {"Sub", "Mul"} <= set(first_operators(path, _FIRST))
         self._mean, self._scale = (0.0, 1.0) if baked else (127.5, 127.5)
 
     def __call__(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
