@@ -4,10 +4,12 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 import fsspec
@@ -87,6 +89,29 @@ def local_copy(uri: str, scratch: Path) -> Path:
     except Exception as error:  # every fsspec backend raises its own
         raise SourceError(f"{uri} cannot be read: {type(error).__name__}: {error}") from error
     return copy
+
+
+@contextmanager
+def open_source(uri: str) -> Iterator[Path | BinaryIO]:
+    """The bytes at ``uri`` for one who wants few of them: a path, or an opened remote file.
+
+    Of the remote file only those blocks travel that are read.
+
+    Args:
+        uri: As in :attr:`Entry.uri`.
+
+    Raises:
+        SourceError: The bytes cannot be read now.
+    """
+    if uri.startswith("file://"):
+        yield local_path(uri)
+        return
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(fsspec.open(remote_url(uri), "rb"))
+        except Exception as error:  # every fsspec backend raises its own
+            raise SourceError(f"{uri} cannot be read: {type(error).__name__}: {error}") from error
+        yield file
 
 
 def remote_uri(url: str) -> str:

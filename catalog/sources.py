@@ -28,6 +28,7 @@ from catalog.entries import (
     local_path,
     make_entry,
     mtime_ns_of,
+    open_source,
     remote_uri,
 )
 from catalog.layouts import check_layout
@@ -35,7 +36,7 @@ from catalog.lists import list_file
 from catalog.tables import clean
 from infra.errors import SourceError, UsageError
 
-__all__ = ["Entry", "list_source", "local_copy"]
+__all__ = ["Entry", "list_source", "local_copy", "open_source"]
 
 VIDEO_SUFFIXES = frozenset(
     {

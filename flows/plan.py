@@ -3,20 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.lake import Lake
-from catalog.sources import Entry, list_source, local_copy
+from catalog.sources import Entry, list_source, open_source
 from flows.calibration import calibrate
 from flows.missing import State
-from infra.errors import SourceError, UsageError
+from infra.errors import UsageError
 from infra.settings import load_settings
 from stages.frames import read_headers
-from stages.media import UnusableVideo
 
 HEADERS_READ = 2000
 """Headers of so many unknown clips are read at most; the rest is judged by them."""
@@ -141,7 +139,7 @@ def _survey(lake: Lake, source: str, layout: str) -> _Survey:
     uris = pa.array([entry.uri for entry in readable], pa.string())
     met = pc.is_in(uris, value_set=rows["uri"]).to_pylist()
     unknown = [entry for entry, known in zip(readable, met, strict=True) if not known]
-    sample, unusable = _headers(lake, unknown[:: max(1, -(-len(unknown) // HEADERS_READ))])
+    sample, unusable = _headers(unknown[:: max(1, -(-len(unknown) // HEADERS_READ))])
     sizes = [(name, "max") for name in ("frames", "width", "height")]
     clips = rows.group_by("clip").aggregate(sizes)
     frames, width, height = (clips[f"{name}_max"].to_numpy().astype(float) for name, _ in sizes)
@@ -158,19 +156,16 @@ def _survey(lake: Lake, source: str, layout: str) -> _Survey:
     )
 
 
-def _headers(lake: Lake, entries: Sequence[Entry]) -> tuple[np.ndarray, int]:
+def _headers(entries: Sequence[Entry]) -> tuple[np.ndarray, int]:
     """(frames, pixels) of each readable header, and how many held no video."""
     sizes: list[tuple[float, float]] = []
     unusable = 0
-    run = f"plan-{uuid4().hex}"
     for entry in entries:
-        scratch = lake.scratch(run)
-        scratch.mkdir(parents=True, exist_ok=True)
         try:
-            headers = read_headers(local_copy(entry.uri, scratch))
-            sizes.append((headers.frames, headers.width * headers.height))
-        except (SourceError, UnusableVideo, OSError):
+            with open_source(entry.uri) as source:
+                headers = read_headers(source)
+        except Exception:  # every remote file system raises its own
             unusable += 1
-        finally:
-            lake.discard_scratch(run)
+        else:
+            sizes.append((headers.frames, headers.width * headers.height))
     return np.array(sizes, float).reshape(-1, 2), unusable

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -209,7 +209,7 @@ def _deinterlacer(frame: VideoFrame) -> Graph:
 
 
 @contextmanager
-def open_film(path: Path) -> Iterator[Film]:
+def open_film(source: Path | BinaryIO) -> Iterator[Film]:
     """Open a film and read its headers.
 
     Raises:
@@ -217,7 +217,7 @@ def open_film(path: Path) -> Iterator[Film]:
         UnusableVideo: There is no video in it, none that can be decoded here, or its
             frames are beyond all measure.
     """
-    with open_file(path) as file:
+    with open_file(source) as file:
         try:
             container = av.open(
                 file,
@@ -235,7 +235,7 @@ def open_film(path: Path) -> Iterator[Film]:
             yield Film(container, stream, _headers(container, stream))
 
 
-def _unrecognised(file: FileIO) -> str:
+def _unrecognised(file: BinaryIO) -> str:
     file.seek(0)
     if file.read(8)[4:] == b"ftyp":
         return "it begins like an MP4, but its index is missing or broken: it may be cut off"

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -29,17 +29,20 @@ HDR_TRANSFERS = (16, 18)
 """FFmpeg's numbers of the PQ and HLG transfer functions."""
 
 
-def read_headers(path: Path) -> Headers:
+def read_headers(source: Path | BinaryIO) -> Headers:
     """What a source's headers claim, without decoding it (about 3 ms).
+
+    Args:
+        source: A local file's path, or any file that is open for reading and can be sought in.
 
     Raises:
         SourceError: The file is not there, or may not be read.
         UnusableVideo: The headers tell already that there is no usable video in it.
     """
-    with open_picture(path) as picture:
+    with open_picture(source) as picture:
         if picture is not None:
             return picture.headers
-    with open_film(path) as film:
+    with open_film(source) as film:
         return film.headers
 
 
@@ -154,27 +157,29 @@ class SourceFrames(Frames):
             yield self._rgb(frame)
 
     def at(self, indices: Iterable[int]) -> list[np.ndarray]:
-        """Just some frames, in the order asked for; equal to those of a full iteration.
+        """Just some frames, in the order asked for; see `pick`."""
+        wanted = list(indices)
+        found = dict(self.pick(wanted))
+        return [found[index] for index in wanted]
 
-        Nothing is sought for: open GOPs and streams without key frames would make a frame
-        depend on where the decoder jumped in. Frames in between are decoded where they are
-        not kept, but not converted.
+    def pick(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Just some frames with their indices, one after the other, ascending, each once.
+
+        They are equal to those of a full iteration. Nothing is sought for: open GOPs and
+        streams without key frames would make a frame depend on where the decoder jumped in.
+        Frames in between are decoded where they are not kept, but not converted.
 
         Raises:
             IndexError: There is no such frame; indices count from 0.
         """
-        wanted = list(indices)
-        missing = set(wanted)
-        found: dict[int, np.ndarray] = {}
+        missing = set(indices)
         for index, frame in enumerate(self._native()):
             if index in missing:
-                found[index] = self._rgb(frame)
                 missing.remove(index)
+                yield index, self._rgb(frame)
             if not missing:
-                break
-        if missing:
-            raise IndexError(f"{self.path.name} has no frames {sorted(missing)}")
-        return [found[index] for index in wanted]
+                return
+        raise IndexError(f"{self.path.name} has no frames {sorted(missing)}")
 
     def release(self) -> None:
         """Let go of the frames kept; they are decoded again if asked for."""

@@ -8,7 +8,7 @@ from fractions import Fraction
 from io import FileIO
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from infra.errors import SourceError
 
@@ -68,8 +68,8 @@ class Headers:
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[FileIO]:
-    """Open a regular file for reading.
+def open_file(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; what is open already (a remote file) stays as it is.
 
     FFmpeg gets the opened file, never its name: a name may look like a protocol
     (``http:``), an option, or a pattern of names.
@@ -78,13 +78,16 @@ def open_file(path: Path) -> Iterator[FileIO]:
         SourceError: It is not there, or may not be read.
         UnusableVideo: It is empty, or something else than a regular file.
     """
+    if not isinstance(source, Path):
+        yield source
+        return
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise SourceError(
-            f"{os.fspath(path)!r} cannot be read: {why}",
+            f"{os.fspath(source)!r} cannot be read: {why}",
             hint="check that it exists and may be read, then run the same command again",
         ) from error
     try:
@@ -95,6 +98,6 @@ def open_file(path: Path) -> Iterator[FileIO]:
         if state.st_size == 0:
             raise UnusableVideo("the file is empty")
         with FileIO(handle, closefd=False) as file:
-            yield file
+            yield cast(BinaryIO, file)
     finally:
         os.close(handle)

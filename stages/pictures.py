@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -53,7 +54,7 @@ def is_picture(head: bytes) -> bool:
 
 
 @contextmanager
-def open_picture(path: Path) -> Iterator[Picture | None]:
+def open_picture(source: Path | BinaryIO) -> Iterator[Picture | None]:
     """Open a still picture, reading no more than its header; None for anything else.
 
     Animations (GIF, APNG) are anything else: they are films. Of a file of several JPEGs
@@ -63,11 +64,12 @@ def open_picture(path: Path) -> Iterator[Picture | None]:
         SourceError: The file is not there, or may not be read.
         UnusableVideo: It is a picture, but a broken or a monstrous one.
     """
-    with open_file(path) as file:
-        if not is_picture(file.read(12)):
+    with open_file(source) as file:
+        head = file.read(12)
+        file.seek(0)
+        if not is_picture(head):
             yield None
             return
-        file.seek(0)
         try:
             image = Image.open(file, formats=FORMATS)
             animated = image.format != "MPO" and getattr(image, "is_animated", False)

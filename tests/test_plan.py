@@ -1,8 +1,14 @@
 """A plan adds up what is missing; made-up speeds, so that every sum can be checked by hand."""
 
+from fractions import Fraction
+from io import BytesIO
+
+import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFile
 
 import flows.plan
 from catalog.clips import ClipRow
@@ -11,6 +17,7 @@ from catalog.outcomes import Outcome
 from flows.calibration import Calibration, lenient
 from flows.config import BuildConfig, parse_config
 from flows.plan import make_plan
+from stages.encode import VideoWriter
 from stages.registry import fingerprints
 
 CONFIG = BuildConfig()
@@ -142,7 +149,7 @@ def test_copies_of_a_clip_are_planned_once(lake, tmp_path):
 def test_unknown_clips_are_judged_by_a_sample_of_their_headers(lake, tmp_path, monkeypatch):
     read = []
 
-    def headers(lake, entries):
+    def headers(entries):
         read.extend(entries)
         return flows.plan.np.array([(100.0, 0.0)] * len(entries)), 0
 
@@ -164,3 +171,24 @@ def test_a_strict_config_is_calibrated_without_its_limits():
     relaxed = lenient(strict)
     assert (relaxed.quality.threshold, relaxed.probe.min_frames) == (0.0, 1)
     assert relaxed.frame == strict.frame.model_copy(update={"min_face": 8})
+
+
+def test_of_remote_clips_only_the_headers_are_read(lake, tmp_path, monkeypatch):
+    film = tmp_path / "film.mp4"
+    random = np.random.default_rng(0)
+    with VideoWriter(film, size=(256, 128), fps=Fraction(25), crf=1) as writer:
+        for _ in range(40):
+            writer.write(random.integers(0, 256, (128, 256, 3), np.uint8))
+    fsspec.filesystem("memory").pipe("/plan/film.mp4", film.read_bytes())
+    seen = 0
+
+    def read(self, size=-1):
+        nonlocal seen
+        data = BytesIO.read(self, size)
+        seen += len(data)
+        return data
+
+    monkeypatch.setattr(MemoryFile, "read", read, raising=False)
+    plan = make_plan(lake, "memory://plan", CONFIG)
+    assert (plan.clips, plan.frames, plan.unreadable) == (1, 40, 0)
+    assert 0 < seen < film.stat().st_size / 4
