@@ -13,6 +13,7 @@ from infra.digests import digest_json
 from infra.engine.base import Resources
 from infra.weights import weight_digest
 from stages.clip import Clip
+from stages.models.offer import Offer
 
 
 class StageConfig(BaseModel):
@@ -104,9 +105,13 @@ class Stage(ABC, Generic[C]):
     def __init__(self, config: C) -> None:
         self.config = config
 
-    def weights(self) -> tuple[str, ...]:
-        """Names (in the weights registry) of the files that the configured model loads."""
+    def offers(self) -> tuple[Offer, ...]:
+        """The models that the config chooses."""
         return ()
+
+    def weights(self) -> tuple[str, ...]:
+        """Names (in the weights registry) of the files that the chosen models load."""
+        return tuple(name for offer in self.offers() for name in offer.weights)
 
     def fingerprint(self, upstream: Mapping[str, str]) -> str:
         """Digest of all that decides this stage's results.

@@ -64,18 +64,14 @@ class Geometry(Stage[GeometryConfig]):
 
     _model: GeometryModel
 
-    @property
-    def offer(self) -> Offer:
+    def offers(self) -> tuple[Offer, ...]:
         """The configured model."""
-        return GEOMETRY_MODELS[self.config.model]
-
-    def weights(self) -> tuple[str, ...]:
-        """The files that the configured model loads."""
-        return self.offer.weights
+        return (GEOMETRY_MODELS[self.config.model],)
 
     def setup(self) -> None:
         """Load the configured model."""
-        self._model = self.offer.load()(**dict(self.config.table()))
+        (offer,) = self.offers()
+        self._model = offer.load()(**dict(self.config.table()))
 
     def process(self, clip: Clip) -> Product:
         """Fit and render a clip; its frames are read once."""
