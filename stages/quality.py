@@ -2,25 +2,80 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from stages.base import Product, Rejected, Stage, StageConfig
+from stages.base import ModelTable, Product, Rejected, Stage, StageConfig
 from stages.clip import Clip
-from stages.models.naturalness import Naturalness
+from stages.models.fastervqa.variants import Sampling, VariantName
+from stages.models.offer import Offer
 from stages.models.verdict import QualityModel
+
+QUALITY_MODELS = {
+    "classical": Offer("stages.models.naturalness:Naturalness"),
+    "fastervqa": Offer(
+        "stages.models.fastervqa.model:FasterVQA",
+        weights=("fastervqa",),
+        packages=("torch", "timm", "safetensors"),
+    ),
+}
+"""Quality models by the name that a config gives."""
+
+THRESHOLDS = {"classical": 0.5, "fastervqa": 0.6}
+"""The models' own: settled with `classical`; the filter of LCVD's data for `fastervqa`."""
+
+
+class ClassicalTable(ModelTable):
+    """``[quality.classical]``: what the signal statistics look at."""
+
+    groups: int = Field(6, ge=1, le=64)
+    """Pairs of consecutive frames that are looked at, spread over the clip."""
+    grid: int = Field(7, ge=1, le=32)
+    """Fragments of such a frame, in each direction."""
+
+
+class FasterVQATable(ModelTable):
+    """``[quality.fastervqa]``: what the network looks at, and how it computes."""
+
+    variant: VariantName = "base"
+    """``base``: FasterVQA, 7x7 fragments of 32 frames. ``mt``: of 16 frames, ``ms``: 5x5
+    fragments; each takes half the time."""
+    sampling: Sampling = "clip"
+    """Which frames and fragments. ``clip``: spread over the clip, drawn by its content id.
+    ``dataset``: the same, drawn as the published evaluation does. ``centre``: consecutive
+    frames in the middle, as the published demo does."""
+    draws: int = Field(1, ge=1, le=64)
+    """Independent samplings whose scores are averaged; their spread is told in the facts."""
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Of weights and arithmetic; the shorter ones pay on a GPU."""
 
 
 class QualityConfig(StageConfig):
     """Which model scores a clip, what it looks at, and what is good enough."""
 
-    model: Literal["classical"] = "classical"
-    """``classical``: signal statistics, no weights (see `stages.models.naturalness`)."""
-    threshold: float = Field(0.5, ge=0.0, le=1.0)
-    """Clips that score below this are rejected; 0 keeps all."""
-    groups: int = Field(6, ge=1, le=64)
-    """Pairs of consecutive frames that are looked at, spread over the clip."""
-    grid: int = Field(7, ge=1, le=32)
-    """Fragments of such a frame, in each direction."""
+    model: Literal["classical", "fastervqa"] = "classical"
+    """``classical``: signal statistics, no weights (see `stages.models.naturalness`).
+    ``fastervqa``: a network trained on people's opinions (see `stages.models.fastervqa`)."""
+    threshold: float = Field(default=None, ge=0.0, le=1.0, validate_default=True)
+    """Clips that score below this are rejected; 0 keeps all. Where it is left out, it is the
+    model's own: 0.5 of ``classical``, 0.6 of ``fastervqa``."""
+    classical: ClassicalTable = ClassicalTable()
+    fastervqa: FasterVQATable = FasterVQATable()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _classical_keys(cls, values: Any) -> Any:
+        """Take ``groups`` and ``grid`` outside of a table, where older recipes have them."""
+        if not isinstance(values, dict) or "classical" in values:
+            return values
+        table = {name: value for name, value in values.items() if name in ("groups", "grid")}
+        others = {name: value for name, value in values.items() if name not in table}
+        return {**others, "classical": table} if table else others
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _own_threshold(cls, value: Any, info: ValidationInfo) -> Any:
+        """The threshold of the chosen model, where none is given."""
+        return THRESHOLDS.get(info.data.get("model", ""), 0.0) if value is None else value
 
 
 class Quality(Stage[QualityConfig]):
@@ -32,19 +87,27 @@ class Quality(Stage[QualityConfig]):
 
     _model: QualityModel
 
+    @property
+    def offer(self) -> Offer:
+        """The configured model."""
+        return QUALITY_MODELS[self.config.model]
+
+    def weights(self) -> tuple[str, ...]:
+        """The files that the configured model loads."""
+        return self.offer.weights
+
     def setup(self) -> None:
-        """Make the model that the config names."""
-        self._model = Naturalness(self.config.groups, self.config.grid)
+        """Load the configured model."""
+        self._model = self.offer.load()(**dict(self.config.table()))
 
     def process(self, clip: Clip) -> Product:
         """Score the clip.
 
         Raises:
-            Rejected: The score is below the threshold; the reason names the worst fault.
+            Rejected: The score is below the threshold; the reason holds the model's complaint.
         """
-        indices = self._model.indices(clip.facts["probe"]["frames"])
-        verdict = self._model(clip.source.at(indices))
-        facts: dict[str, Any] = {**verdict.facts, "looked_at": indices}
+        verdict = self._model(clip.source, clip.id)
+        facts: dict[str, Any] = {**verdict.facts, "looked_at": list(verdict.looked_at)}
         if verdict.score < self.config.threshold:
             raise Rejected(
                 f"quality {verdict.score:.2f} is below the threshold"

@@ -33,17 +33,23 @@ def read(path: Path, frames: int) -> list[np.ndarray]:
         return list(islice(decoded, frames))
 
 
+class Reel(list):
+    """Frames as a source gives them."""
+
+    def at(self, indices):
+        return [self[index] for index in indices]
+
+
 def score_of_file(path: Path) -> float:
-    frames = SourceFrames(path, budget=1 << 30)
-    return MODEL(frames.at(MODEL.indices(len(frames)))).score
+    return MODEL(SourceFrames(path, budget=1 << 30), "clip").score
 
 
-def sampled(frames):
-    return [frames[index] for index in MODEL.indices(len(frames))]
+def verdict_on(frames):
+    return MODEL(Reel(frames), "clip")
 
 
 def score(frames) -> float:
-    return MODEL(sampled(frames)).score
+    return verdict_on(frames).score
 
 
 def panned(frames=12):
@@ -129,7 +135,7 @@ def test_a_picture_is_not_worse_for_being_small():
 @pytest.mark.parametrize("level", [0, 90, 255])
 def test_a_picture_without_content_scores_near_zero(level):
     frames = [np.full((240, 320, 3), level, np.uint8)] * 4
-    verdict = MODEL(sampled(frames))
+    verdict = verdict_on(frames)
     assert verdict.score < 0.05
     assert "empty" in verdict.complaint
 
@@ -147,7 +153,7 @@ def test_a_shift_of_brightness_changes_nothing_but_clipped_pixels(shift):
 
 
 def test_equal_frames_have_equal_verdicts():
-    assert MODEL(sampled(panned())) == MODEL(sampled(panned()))
+    assert verdict_on(panned()) == verdict_on(panned())
 
 
 @settings(max_examples=25, deadline=None)
@@ -160,7 +166,7 @@ def test_equal_frames_have_equal_verdicts():
 def test_any_picture_has_a_score_between_0_and_1(height, width, seed, n):
     random = np.random.default_rng(seed)
     frames = [random.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(n)]
-    verdict = MODEL(sampled(frames))
+    verdict = verdict_on(frames)
     assert 0 <= verdict.score <= 1
     assert all(np.isfinite(value) for value in verdict.facts.values())
 
@@ -209,8 +215,7 @@ def test_the_complaint_names_the_worst_term(terms, words):
 
 
 def clip_of(frames):
-    source = SimpleNamespace(at=lambda indices: [frames[index] for index in indices])
-    return SimpleNamespace(source=source, facts={"probe": {"frames": len(frames)}})
+    return SimpleNamespace(id="clip", source=Reel(frames))
 
 
 def test_the_stage_records_score_and_terms():
@@ -237,6 +242,18 @@ def test_the_threshold_decides():
     stage = Quality(QualityConfig(threshold=0.0))
     stage.setup()
     assert stage.process(clip_of(add_noise(panned(), 25))).score < 0.1
+
+
+def test_older_configs_have_the_classical_keys_outside_of_its_table():
+    assert QualityConfig(groups=2, grid=3) == QualityConfig(classical={"groups": 2, "grid": 3})
+
+
+@pytest.mark.parametrize(("model", "threshold"), [("classical", 0.5), ("fastervqa", 0.6)])
+def test_a_model_brings_its_own_threshold(model, threshold):
+    assert QualityConfig(model=model).threshold == threshold
+    assert QualityConfig(model=model, threshold=0.3).threshold == 0.3
+    kept = QualityConfig(model=model).model_dump(mode="json")
+    assert kept["threshold"] == threshold
 
 
 @pytest.mark.parametrize("bad", [{"threshold": 1.5}, {"groups": 0}, {"model": "mos"}])

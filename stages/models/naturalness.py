@@ -37,6 +37,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from stages.frames import SourceFrames
 from stages.models.verdict import Verdict
 
 FRAGMENT = 32
@@ -158,11 +159,12 @@ class Naturalness:
         fragments = np.stack([cut_fragments(frame, self._grid) for frame in frames])
         return measure(fragments, short_side=min(frames[0].shape[:2]))
 
-    def __call__(self, frames: Sequence[np.ndarray]) -> Verdict:
-        """Judge a clip; see `terms`."""
-        terms = self.terms(frames)
+    def __call__(self, source: SourceFrames, clip: str) -> Verdict:
+        """Judge a clip by the frames of `indices`; see `terms`. Its id plays no part."""
+        indices = self.indices(len(source))
+        terms = self.terms(source.at(indices))
         facts = {name: round(value, 4) for name, value in asdict(terms).items()}
-        return Verdict(round(terms.score, 6), facts, terms.complaint)
+        return Verdict(round(terms.score, 6), facts, terms.complaint, indices)
 
 
 def cut_fragments(frame: np.ndarray, grid: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
+from stages.frames import SourceFrames
 
 
 @dataclass(frozen=True)
@@ -13,20 +13,24 @@ class Verdict:
 
     Attributes:
         score: 0 (ruined) to 1 (flawless).
-        facts: The numbers behind the score, by name.
+        facts: The numbers behind the score, by name; ``None`` where there is none.
         complaint: What weighs most against the clip, in words.
+        looked_at: Indices of the frames seen.
     """
 
     score: float
-    facts: Mapping[str, float]
+    facts: Mapping[str, float | None]
     complaint: str
+    looked_at: Sequence[int]
 
 
 class QualityModel(Protocol):
-    """Chooses the frames that it wants to see, then judges them."""
+    """Takes the frames of a clip that it wants to see, and judges them."""
 
-    def indices(self, frames: int) -> list[int]:
-        """Which frames of a clip of so many to show; ascending, and a function of that alone."""
+    def __call__(self, source: SourceFrames, clip: str) -> Verdict:
+        """Judge a clip.
 
-    def __call__(self, frames: Sequence[np.ndarray]) -> Verdict:
-        """Judge the clip by the chosen frames, each (H, W, 3) uint8 RGB."""
+        Args:
+            source: Its frames, whose number and size are known.
+            clip: Its content id: the verdict is a function of it and the frames alone.
+        """
