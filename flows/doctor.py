@@ -91,18 +91,29 @@ def _packages() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    states = {name: weights.verify(name) for name in weights.registry()}
-    for state, grade in (("damaged", "bad"), ("absent", "note")):
-        names = [name for name, found in states.items() if found == state]
-        if names:
-            yield Finding(
-                "weights",
-                "bad" if grade == "bad" else "note",
-                f"{state}: {', '.join(names)}",
-                "limelight weights pull",
-            )
-    if set(states.values()) == {"present"}:
-        yield Finding("weights", "good", f"{len(states)} files, all as published")
+    found = [weights.standing(name) for name in weights.registry()]
+    damaged = [each.weight.name for each in found if each.state == "damaged"]
+    if damaged:
+        yield Finding(
+            "damaged weights",
+            "bad",
+            ", ".join(damaged),
+            f"limelight weights pull {' '.join(damaged)}",
+        )
+    embedded = [each for each in found if each.weight.embedded]
+    absent = [each.weight.name for each in embedded if each.state == "absent"]
+    if absent:
+        yield Finding("weights", "note", f"absent: {', '.join(absent)}", "limelight weights pull")
+    elif not damaged:
+        yield Finding("weights", "good", f"{len(embedded)} files, all as published")
+    standard = [each for each in found if not each.weight.embedded]
+    here = [each.weight.name for each in standard if each.state == "present"]
+    yield Finding(
+        "standard models",
+        "good" if len(here) == len(standard) else "note",
+        f"{len(here)} of {len(standard)} weights: {', '.join(here)}" if here else "no weights",
+        "" if len(here) == len(standard) else "limelight weights list",
+    )
 
 
 def _lake(path: Path) -> Iterator[Finding]:

