@@ -1,41 +1,24 @@
 """The rasteriser and LCVD's shape render, against PyTorch3D and against plain geometry."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.models.raster.renderer import NumbaRenderer
 from stages.models.rasteriser import NOTHING, ndc_to_pixels, rasterise
-from stages.models.shading import (
-    ALBEDO,
-    paint,
-    render_shape,
-    shape_colours,
-    vertex_normals,
-    visible_surface,
-)
-
-GOLDEN = Path(__file__).parent / "golden/render.npz"
-CASES = ("A", "B", "C", "C2", "D")  # frontal, turned, wide, tall, without a light
+from stages.models.shading import ALBEDO, paint, render_shape, shape_colours
+from tests.golden_render import CASES, assert_renders_the_golden, golden_mesh, golden_render
 
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
-    """One golden case, its faces picked out; keys without the case's prefix."""
-    with np.load(GOLDEN) as archive:
-        prefix = f"{request.param}_"
-        arrays = {k.removeprefix(prefix): archive[k] for k in archive if k.startswith(prefix)}
-        arrays["faces"] = archive["mesh_faces"][arrays["in_face_ids"]]
-    arrays["size"] = arrays["out_alpha"].shape
-    return arrays
+    return golden_render(request.param)
 
 
 @pytest.fixture(scope="module")
 def surface(case):
-    normals = vertex_normals(case["in_verts"], case["faces"])
-    return visible_surface(normals, case["in_trans_verts"], case["faces"], case["size"])
+    return next(NumbaRenderer().surfaces([golden_mesh(case)], case["size"]))
 
 
 def test_pixels_see_the_faces_that_pytorch3d_sees(case):
@@ -52,16 +35,8 @@ def test_pixels_see_the_faces_that_pytorch3d_sees(case):
         )
 
 
-def test_the_shape_render_is_that_of_lcvd(case, surface):
-    alpha = paint(surface, np.ones((len(surface.pixels), 3), bool))[..., 0]
-    golden = case["out_alpha"].astype(bool)
-    assert (alpha != golden).sum() <= 4
-    image = paint(surface, shape_colours(surface, case.get("in_lights")))
-    both = alpha & golden
-    np.testing.assert_allclose(
-        image[both], case["out_image"].transpose(1, 2, 0)[both], rtol=0, atol=5e-4
-    )
-    assert not image[~alpha].any()
+def test_the_shape_render_is_that_of_lcvd(case):
+    assert_renders_the_golden(NumbaRenderer(), case)
 
 
 def test_bytes_are_the_clamped_render(case, surface):
@@ -70,6 +45,12 @@ def test_bytes_are_the_clamped_render(case, surface):
     np.testing.assert_allclose(
         render_shape(surface, light), colours.clip(0, 1) * 255, rtol=0, atol=0.5 + 1e-3
     )
+
+
+def test_pictures_are_those_of_the_surfaces(case, surface):
+    light = case.get("in_lights", np.eye(9, 3))
+    (picture,) = NumbaRenderer().pictures([golden_mesh(case)], [light], case["size"])
+    np.testing.assert_array_equal(picture, render_shape(surface, light))
 
 
 def test_albedo_scales_the_render(surface):
@@ -122,11 +103,19 @@ def test_a_right_triangle_covers_the_centres_strictly_inside():
     np.testing.assert_array_equal(alpha, np.add.outer(range(4), range(4)) < 3)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_triangles_without_a_place_are_not_drawn(bad):
-    vertices = np.array([(0.0, 0, 0), (8, 0, 0), (0, bad, 0), (8, 8, 1), (0, 8, 1)])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_triangles_without_a_place_are_not_drawn(bad, axis):
+    vertices = np.array([(0.0, 0, 0), (8, 0, 0), (0, 4, 0), (8, 8, 1), (0, 8, 1)])
+    vertices[2, axis] = bad
     fragments = rasterise(vertices, np.array([[0, 1, 2], [0, 1, 1], [1, 3, 4]]), (8, 8))
     assert set(np.unique(fragments.face)) == {NOTHING, 2}
+
+
+@given(triangle)
+def test_of_equal_triangles_the_first_is_seen(corners):
+    fragments = rasterise(np.array(corners), np.array([[0, 1, 2]] * 3), (12, 16))
+    assert (fragments.face <= 0).all()
 
 
 def test_a_triangle_far_larger_than_the_picture_fills_it():

@@ -21,11 +21,13 @@ class Offer:
         path: ``"module:Class"``; the module is imported by `load`.
         weights: Names, in the weights registry, of the files that it loads.
         packages: Modules beyond the core that it imports.
+        hint: What to do where they are missing.
     """
 
     path: str
     weights: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    hint: str = "pip install 'limelight[models]' (on a CUDA machine: 'limelight[gpu]')"
 
     def check(self) -> None:
         """Make sure, without importing anything, that the model could run here.
@@ -37,7 +39,7 @@ class Offer:
         if missing:
             raise UsageError(
                 f"{self.path.partition(':')[2]} needs {', '.join(missing)}, not installed here",
-                hint="pip install 'limelight[models]' (on a CUDA machine: 'limelight[gpu]')",
+                hint=self.hint,
             )
 
     def load(self) -> Any:

@@ -2,9 +2,11 @@
 
 The rule is that of DECA's and LCVD's renders (PyTorch3D without blur, one face a pixel):
 a pixel belongs to a triangle when its centre lies strictly inside, the nearest triangle
-wins whichever way it faces, and barycentric weights are linear in the picture.
+wins whichever way it faces (of equally near ones the first), and barycentric weights are
+linear in the picture.
 
 Compiled with numba, one thread, no fast-math: a render's bits depend on its input alone.
+`stages.models.raster.cuda` follows the same arithmetic on a GPU.
 """
 
 from dataclasses import dataclass
@@ -97,7 +99,7 @@ def _rasterise(vertices: Any, faces: Any, face: Any, barycentrics: Any, depth: A
         bx, by, bz = vertices[faces[index, 1]]
         cx, cy, cz = vertices[faces[index, 2]]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area == 0.0 or not np.isfinite(area):
+        if area == 0.0 or not np.isfinite(area) or not np.isfinite(az + bz + cz):
             continue
         scale = 1.0 / area
         # Rows and columns whose centres lie within the bounding box. Clamped as numbers
@@ -114,7 +116,8 @@ def _rasterise(vertices: Any, faces: Any, face: Any, barycentrics: Any, depth: A
                 wb = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) * scale
                 wc = ((ax - x) * (by - y) - (ay - y) * (bx - x)) * scale
                 if wa > 0.0 and wb > 0.0 and wc > 0.0:
-                    z = wa * az + wb * bz + wc * cz
+                    # Compared as it is kept: of triangles equally near, the first is seen.
+                    z = np.float32(wa * az + wb * bz + wc * cz)
                     if z < depth[row, column]:
                         depth[row, column] = z
                         face[row, column] = index

@@ -21,7 +21,7 @@ ALBEDO = 180 / 255
 FACING_LIMIT = 0.15
 """A pixel is drawn where the image-frame normal's z is below this (DECA's shape render)."""
 
-_SHORTEST = 1e-6
+SHORTEST_NORMAL = 1e-6
 """Summed cross products shorter than this are divided by it rather than by their length."""
 
 
@@ -56,7 +56,7 @@ def _vertex_normals(frames: Any, faces: Any) -> Any:
                 sums[t, corner, 2] += ux * vy - uy * vx
         for v in range(len(vertices)):
             x, y, z = sums[t, v]
-            length = max(np.sqrt(x * x + y * y + z * z), _SHORTEST)
+            length = max(np.sqrt(x * x + y * y + z * z), SHORTEST_NORMAL)
             normals[t, v, 0], normals[t, v, 1], normals[t, v, 2] = (
                 x / length,
                 y / length,

@@ -1,0 +1,1 @@
+"""Drawing meshes: one interface, and what draws behind it, on the processor or on a GPU."""
