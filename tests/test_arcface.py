@@ -1,4 +1,5 @@
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import onnx
@@ -21,6 +22,7 @@ from stages.models.arcface.align import (
 from stages.models.arcface.embed import ARCFACE, FaceEmbedder, cosine
 from stages.models.arcface.iresnet import BLOCKS, IResNet, TorchArcFace
 from stages.models.arcface.pack import OnnxArcFace, first_operators
+from stages.models.face_landmarker.canonical import CanonicalFace
 from stages.models.nets import ready_net
 from stages.models.onnx_session import OnnxNet
 from tests.rule import blocks, generator, golden_arrays, golden_facts, pattern, rule_state
@@ -162,18 +164,10 @@ def test_landmarks_land_on_the_template():
         assert face[y, x].min() > 128
 
 
-def test_landmarks_4_and_the_irises_fit_the_template_best(shared):
-    """The measurement behind the choice, on the goldens' faces of the refined mesh."""
-    meshes = np.load(shared / "golden/perception/facemesh.npz")
-    astronaut = meshes["astronaut_facemesh_refined"] * 512
-
-    def left(indices):
-        points = astronaut[list(indices), :2]
-        matrix = similarity(points, template(112))
-        return np.square(points @ matrix[:, :2].T + matrix[:, 2] - template(112)).sum()
-
-    assert left(FIVE_POINTS) < left((468, 473, 1, 61, 291))
-    np.testing.assert_array_equal(five_points(astronaut), astronaut[list(FIVE_POINTS), :2])
+def test_the_nose_s_tip_is_the_foremost_point_of_the_canonical_face(shared):
+    with ZipFile(shared / "weights/face_landmarker_v2_with_blendshapes.task") as bundle:
+        metadata = bundle.read("geometry_pipeline_metadata_landmarks.binarypb")
+    assert CanonicalFace.parse(metadata).points[:, 2].argmax() == FIVE_POINTS[2]
 
 
 # Networks of the packs.
