@@ -1,23 +1,27 @@
 """The matting stage: how much each pixel of the normal form belongs to the person."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import tee
 from typing import Any, ClassVar, Literal, Protocol
 
 import cv2
 import numpy as np
-from pydantic import Field
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
-from stages.base import Product, Stage, StageConfig
+from stages.base import ModelTable, Product, Stage, StageConfig
 from stages.clip import Clip
 from stages.encode import GreyWriter
-from stages.models.selfie import SelfieSegmentation
+from stages.models.offer import Offer
 
 _EMPTY = 0.005  # coverage below which a frame shows nobody
 
+_HALF = 128  # of 255
+
 
 class MattingModel(Protocol):
-    """A net that mattes a picture.
+    """A net that mattes a film.
 
     Attributes:
         size: Side of the square that it likes to be shown.
@@ -25,18 +29,43 @@ class MattingModel(Protocol):
 
     size: int
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """Alpha (n, n) float32 in 0..1 over a picture (H, W, 3), uint8 RGB."""
+    def mattes(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Alphas (n, n) float32 in 0..1 of pictures (size, size, 3), uint8 RGB, in order."""
 
 
-MATTING_MODELS: dict[str, type[SelfieSegmentation]] = {"selfie": SelfieSegmentation}
+class U2NetTable(ModelTable):
+    """How U^2-Net is run."""
+
+    runtime: Literal["onnx", "torch"] = "onnx"
+    """What runs the network: ONNX Runtime, on rembg's file, or torch, on the authors'. They agree
+    to 1e-4."""
+
+    batch: int = Field(4, ge=1, le=64)
+    """Frames shown to the network at once: on a GPU, more are faster; no result depends on it."""
+
+    precision: Literal["float32", "float16"] = "float32"
+    """Number format of torch on a GPU; `float16` needs `runtime = "torch"`."""
+
+    legacy: bool = False
+    """Make the masks of LCVD's released code, for those who must match data that it made:
+    hard, wrongly normalised, unsteady. Always by torch, one frame at a time."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "U2NetTable":
+        if self.precision == "float16" and self.runtime == "onnx":
+            raise ValueError(
+                'precision = "float16" needs runtime = "torch": an ONNX file brings its own'
+            )
+        return self
 
 
 class MattingConfig(StageConfig):
     """How the person is cut out."""
 
-    model: Literal["selfie"] = "selfie"
-    """The net: ``selfie`` (MediaPipe's selfie segmentation, 256 pixels)."""
+    model: Literal["selfie", "u2net_human_seg", "u2netp"] = "selfie"
+    """The net: `selfie` (MediaPipe's selfie segmentation, 256 pixels), `u2net_human_seg` (U^2-Net
+    as LCVD uses it, 320 pixels), or `u2netp` (the small U^2-Net, for anything that stands
+    out)."""
 
     temporal: int = Field(8, ge=0, le=32)
     """Frames on either side that steady a pixel while it shows the same; 0 to leave it."""
@@ -44,45 +73,97 @@ class MattingConfig(StageConfig):
     stillness: float = Field(3.0, gt=0, le=64)
     """Difference between frames, in levels of 255, up to which a pixel shows the same."""
 
+    u2net_human_seg: U2NetTable = U2NetTable()
+
+    u2netp: U2NetTable = U2NetTable()
+
+    @property
+    def u2net(self) -> U2NetTable | None:
+        """How U^2-Net is run; none if another model is chosen."""
+        return None if self.model == "selfie" else getattr(self, self.model)
+
 
 class Matting(Stage[MattingConfig]):
-    """An 8-bit alpha of every frame of the normal form, steady in time, stored losslessly."""
+    """An 8-bit alpha of every frame of the normal form, steady in time, stored losslessly.
+
+    The alpha stays soft; whoever needs a yes or no takes `hard_mask` of it.
+    """
 
     name = "matting"
     needs = ("frame",)
     Config: ClassVar[type[StageConfig]] = MattingConfig
 
     _model: MattingModel
+    _legacy: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def offer(self) -> Offer:
+        """The configured model."""
+        net, u2net = self.config.model, self.config.u2net
+        if u2net is None:
+            return Offer("stages.models.selfie:SelfieSegmentation", ("selfie_segmentation",))
+        kind = "legacy:LegacyMasks" if u2net.legacy else "model:U2NetMatting"
+        by_onnx = u2net.runtime == "onnx" and not u2net.legacy
+        return Offer(
+            f"stages.models.u2net.{kind}",
+            weights=(net if by_onnx else f"{net}_torch",),
+            packages=("torch", "safetensors", "onnxruntime"),
+        )
 
     def weights(self) -> tuple[str, ...]:
         """The file that the configured model loads."""
-        return MATTING_MODELS[self.config.model].weights
+        return self.offer.weights
 
     def setup(self) -> None:
         """Load the net."""
-        self._model = MATTING_MODELS[self.config.model]()
+        make = self.offer.load()
+        net, u2net = self.config.model, self.config.u2net
+        if u2net is None:
+            self._model = make()
+        elif u2net.legacy:
+            self._legacy = make(net)
+        else:
+            options = u2net.model_dump(exclude={"legacy"})
+            self._model = make(net, radius=self.config.temporal, **options)
 
     def process(self, clip: Clip) -> Product:
         """Matte the clip's frames into ``mask.mp4``."""
         size = (clip.portrait.size, clip.portrait.size)
         path = clip.scratch / "mask.mp4"
         coverage = []
-        looks = (self._look(frame) for frame in clip.portrait)
         # A slower preset would save 2% of the bytes for half as much time again.
         with GreyWriter(path, size=size, fps=clip.portrait.fps, preset="superfast") as writer:
-            for alpha in steady(looks, self.config.temporal, self.config.stillness):
-                large = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
-                mask = cv2.convertScaleAbs(large, alpha=255)
+            for mask in self._masks(clip.portrait, size):
                 coverage.append(float(mask.mean()) / 255)
                 writer.write(mask)
         return Product(_facts(coverage), {path.name: path})
 
-    def _look(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _masks(self, frames: Iterable[np.ndarray], size: tuple[int, int]) -> Iterator[np.ndarray]:
+        if self._legacy is not None:
+            yield from map(self._legacy, frames)
+            return
+        side = (self._model.size, self._model.size)
         # Averaged down: the net alone would take every second pixel, half a pixel off,
         # which flickers more and lies further from the true edge.
-        side = (self._model.size, self._model.size)
-        small = cv2.resize(frame, side, interpolation=cv2.INTER_AREA)
-        return small, self._model(small)
+        small = (cv2.resize(frame, side, interpolation=cv2.INTER_AREA) for frame in frames)
+        # Kept by `tee`: the pictures that the model has read ahead of its alphas, no more.
+        pictures, shown = tee(small)
+        looks = zip(pictures, self._model.mattes(shown), strict=True)
+        for alpha in steady(looks, self.config.temporal, self.config.stillness):
+            large = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
+            yield cv2.convertScaleAbs(large, alpha=255)
+
+
+def hard_mask(alpha: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pixels belong to the person rather than to the ground.
+
+    Args:
+        alpha: Any shape, as ``mask.mp4`` holds it.
+
+    Returns:
+        The same shape; true from one half on.
+    """
+    return alpha >= _HALF
 
 
 def steady(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stages.base import Product
 from stages.frames import SourceFrames
-from stages.matting import Matting, MattingConfig, steady
+from stages.matting import Matting, MattingConfig, hard_mask, steady
 
 SIDE = 32
 
@@ -79,6 +79,23 @@ def test_the_same_film_backwards_is_steadied_the_same():
     np.testing.assert_allclose(forwards, backwards, rtol=1e-5)
 
 
+class Constant:
+    """A model that finds the same alpha in every picture."""
+
+    size = 256
+
+    def __init__(self, alpha: np.ndarray) -> None:
+        self.alpha = alpha
+
+    def mattes(self, pictures):
+        return (self.alpha.copy() for _ in pictures)
+
+
+def stored_masks(product: Product) -> list[np.ndarray]:
+    with av.open(str(product.files["mask.mp4"])) as film:
+        return [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
+
+
 def matte(portrait: Portrait, folder, model=None, **config) -> tuple[Product, list[np.ndarray]]:
     folder.mkdir()
     stage = Matting(MattingConfig(**config))
@@ -87,20 +104,14 @@ def matte(portrait: Portrait, folder, model=None, **config) -> tuple[Product, li
     else:
         stage._model = model
     product = stage.process(SimpleNamespace(portrait=portrait, scratch=folder))
-    with av.open(str(product.files["mask.mp4"])) as film:
-        return product, [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
+    return product, stored_masks(product)
 
 
 def test_masks_are_stored_as_they_were_made(tmp_path):
-    values = np.linspace(0, 1, 256, dtype=np.float32)
-
-    def model(picture):
-        return np.broadcast_to(values, (256, 256)).copy()
-
-    model.size = 256
+    alpha = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (256, 1))
     portrait = Portrait([np.zeros((512, 512, 3), np.uint8)] * 3)
-    product, masks = matte(portrait, tmp_path / "a", model)
-    expected = np.rint(255 * cv2.resize(model(None), (512, 512)))
+    product, masks = matte(portrait, tmp_path / "a", Constant(alpha))
+    expected = np.rint(255 * cv2.resize(alpha, (512, 512)))
     assert len(masks) == 3
     np.testing.assert_array_equal(masks[1], expected)
     assert product.facts["coverage"] == pytest.approx(0.5, abs=0.01)
@@ -108,13 +119,14 @@ def test_masks_are_stored_as_they_were_made(tmp_path):
 
 
 def test_an_empty_matte_is_noted(tmp_path):
-    def model(picture):
-        return np.zeros((256, 256), np.float32)
-
-    model.size = 256
     portrait = Portrait([np.zeros((512, 512, 3), np.uint8)] * 4)
-    product, _ = matte(portrait, tmp_path / "a", model)
+    product, _ = matte(portrait, tmp_path / "a", Constant(np.zeros((256, 256), np.float32)))
     assert product.facts["notes"] == ["the matte is empty in 4 of 4 frames"]
+
+
+def test_a_hard_mask_takes_the_half_that_is_more_likely():
+    alpha = np.arange(256, dtype=np.uint8).reshape(2, 8, 16)
+    np.testing.assert_array_equal(hard_mask(alpha), alpha / 255 > 0.5)
 
 
 @pytest.mark.parametrize("name", ["lp_d0.mp4", "lp_d18.mp4"])

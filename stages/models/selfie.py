@@ -1,5 +1,7 @@
 """MediaPipe's selfie segmentation: how much each pixel belongs to a person."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from stages.models.litert import LiteNet
@@ -35,3 +37,7 @@ class SelfieSegmentation:
             shown = whole.crop(picture, self.size, low=0, high=1, pad=True)
         (alpha,) = self._net(shown).values()
         return alpha[:, :, 0]
+
+    def mattes(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Alphas, as above, of pictures that follow each other in time, one by one."""
+        return map(self, pictures)

@@ -1,0 +1,57 @@
+"""Masks as LCVD's released code makes them, its defects included.
+
+For those who must match data that it made (github.com/MingtaoGuo/Relightable-Portrait-Animation,
+``src/facematting``). What differs from what was meant:
+
+- ImageNet's mean and standard deviation are taken from three columns of pixels, not channels;
+- batch normalisation uses the statistics of the frame, not those that were trained;
+- the mask is cut at one half at 320 pixels, then enlarged, which leaves grey edges, then grown.
+"""
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.models.nets import load_state, one_thread, ready_net
+from stages.models.u2net.network import NETWORKS, SIZE
+from stages.models.u2net.pictures import MEAN, STD
+
+_GROWN = np.ones((7, 7), np.uint8)
+_TINY = np.finfo(np.float32).tiny  # a map without contrast shows nobody
+
+
+class LegacyMasks:
+    """A mask a frame, by the network in training mode.
+
+    Args:
+        net: ``u2net_human_seg`` (LCVD's) or ``u2netp``.
+
+    Raises:
+        WeightsError: The torch weight is not here, or no such network.
+    """
+
+    def __init__(self, net: str) -> None:
+        weight = f"{net}_torch"
+        self._net = ready_net(NETWORKS[net](), load_state(weight), name=weight).train()
+        self._device = next(self._net.parameters()).device
+
+    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Mask of one frame.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+
+        Returns:
+            (H, W) uint8: 255 where the person is, 0 elsewhere, grey on the edge between.
+        """
+        picture = cv2.resize(frame, (SIZE, SIZE)).astype(np.float32) / 255
+        picture[:, :3] = (picture[:, :3] - MEAN[:, None]) / STD[:, None]
+        shown = torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()).to(self._device)
+        # What the network learns from this about the statistics is never read.
+        with one_thread(), torch.no_grad():
+            fused = self._net(shown)[0][0, 0].cpu().numpy()
+        low, high = fused.min(), fused.max()
+        person = (fused - low) / max(high - low, _TINY) > 0.5
+        mask = cv2.resize(255 * person.astype(np.float32), frame.shape[1::-1])
+        return np.rint(cv2.dilate(mask, _GROWN)).astype(np.uint8)
