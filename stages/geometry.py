@@ -50,6 +50,17 @@ class GeometryConfig(StageConfig):
     mediapipe_mesh: MeshTable = MeshTable()
 
 
+def geometry_model(config: GeometryConfig) -> GeometryModel:
+    """The configured model, loaded.
+
+    Raises:
+        UsageError: A package that it needs is missing.
+        WeightsError: Its weights are missing, or are others.
+    """
+    model: GeometryModel = GEOMETRY_MODELS[config.model].load()(**dict(config.table()))
+    return model
+
+
 class Geometry(Stage[GeometryConfig]):
     """Shape, light and shading render of every frame.
 
@@ -70,8 +81,7 @@ class Geometry(Stage[GeometryConfig]):
 
     def setup(self) -> None:
         """Load the configured model."""
-        (offer,) = self.offers()
-        self._model = offer.load()(**dict(self.config.table()))
+        self._model = geometry_model(self.config)
 
     def process(self, clip: Clip) -> Product:
         """Fit and render a clip; its frames are read once."""
