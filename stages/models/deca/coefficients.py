@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.models.face_geometry import FaceGeometry
+
 SPLIT = {"shape": 100, "tex": 50, "exp": 50, "pose": 6, "cam": 3, "light": 27}
 """Numbers of each part, in the order of DECA's code vector."""
 
@@ -67,6 +69,16 @@ class Coefficients:
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """All arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def geometry(self, size: int, **more: NDArray[Any]) -> FaceGeometry:
+        """These numbers as the geometry model `stages.models.deca.model.Deca` takes them.
+
+        Args:
+            size: Side in pixels of the square pictures that `tform` cuts from.
+            more: Further parameters to keep.
+        """
+        parameters = {name: each for name, each in self.arrays().items() if name != "light"}
+        return FaceGeometry(self.light, {**parameters, **more}, size)
 
     def __len__(self) -> int:
         """Number of frames."""
