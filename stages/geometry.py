@@ -4,6 +4,7 @@ What finds them is a model behind `stages.models.face_geometry`, chosen by name.
 are told in the camera frame, right-handed, x right, y up, z towards the viewer, as DECA's are.
 """
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from pydantic import Field
 
 from stages.base import ModelTable, Product, Stage, StageConfig
 from stages.clip import Clip
+from stages.models.deca.regions import REGION_WEIGHTS, Region
+from stages.models.deca.steady import Identity
 from stages.models.face_geometry import FaceTrack, GeometryModel, shading_pictures
 from stages.models.mesh_geometry import LightColour
 from stages.models.offer import Offer
@@ -19,6 +22,11 @@ from stages.portrait import portrait_landmarks, write_film
 
 GEOMETRY_MODELS = {
     "mediapipe_mesh": Offer("stages.models.mesh_geometry:MeshGeometry", ("face_mesh_topology",)),
+    "deca": Offer(
+        "stages.models.deca.model:Deca",
+        weights=("deca", "flame"),
+        packages=("torch", "timm", "safetensors"),
+    ),
 }
 """Geometry models by the name that a config gives."""
 
@@ -38,16 +46,49 @@ class MeshTable(ModelTable):
     """Strength of the prior for even light; more gives flatter shading."""
 
 
+class DecaTable(ModelTable):
+    """``[geometry.deca]``: which part of FLAME is shown, and how steady a clip is made.
+
+    The windows are standard deviations in seconds, symmetric in time. With all of them 0 and
+    ``identity = "frame"``, each frame is found by itself, as in LCVD.
+    """
+
+    region: Region = "face"
+    """Triangles that are rendered. `face`: those within FLAME's own mask of the face; `lcvd`:
+    LCVD's list of them; `head`: all."""
+
+    identity: Identity = "clip"
+    """`clip`: one shape for all frames, the median of theirs; `frame`: each its own."""
+
+    box_window: float = Field(0.1, ge=0, le=60)
+    """Window over which the crop is smoothed that the encoder sees."""
+
+    motion_window: float = Field(0.05, ge=0, le=60)
+    """Window over which expression, rotations and camera are smoothed."""
+
+    light_window: float = Field(0.4, ge=0, le=60)
+    """Window over which the light is smoothed."""
+
+    batch: int = Field(16, ge=1, le=256)
+    """Frames that go through the networks at once: on a GPU, more are faster."""
+
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Of the encoder's weights and arithmetic; the shorter ones pay on a GPU."""
+
+
 class GeometryConfig(StageConfig):
     """How the face's shape and light are found."""
 
-    model: Literal["mediapipe_mesh"] = "mediapipe_mesh"
-    """Where the shape comes from: `mediapipe_mesh` is the mesh of the landmarks."""
+    model: Literal["mediapipe_mesh", "deca"] = "mediapipe_mesh"
+    """Where the shape comes from: `mediapipe_mesh` is the mesh of the landmarks, its light fitted
+    to the skin; `deca` is FLAME's head, told with its light by DECA's network."""
 
     crf: int = Field(18, ge=0, le=51)
     """Constant rate factor of the shading film (x264; smaller is better and larger)."""
 
     mediapipe_mesh: MeshTable = MeshTable()
+
+    deca: DecaTable = DecaTable()
 
 
 def geometry_model(config: GeometryConfig) -> GeometryModel:
@@ -77,7 +118,11 @@ class Geometry(Stage[GeometryConfig]):
 
     def offers(self) -> tuple[Offer, ...]:
         """The configured model."""
-        return (GEOMETRY_MODELS[self.config.model],)
+        offer = GEOMETRY_MODELS[self.config.model]
+        if self.config.model == "deca":
+            masks = REGION_WEIGHTS[self.config.deca.region]
+            offer = replace(offer, weights=offer.weights + masks)
+        return (offer,)
 
     def setup(self) -> None:
         """Load the configured model."""

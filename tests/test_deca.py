@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from infra.errors import WeightsError
+from stages.geometry import Geometry, GeometryConfig
 from stages.models.deca.camera import over_crop
 from stages.models.deca.coefficients import CODE, SPLIT, Coefficients
 from stages.models.deca.crop import crop_transforms, cut_crop, head_boxes
@@ -130,7 +131,13 @@ def test_points_of_ibug_stand_where_its_scheme_has_them(shared):
     with np.load(shared / "golden/perception/facemesh.npz") as archive:
         x, y = ibug_points(archive["astronaut_facemesh_refined"]).T
     assert len(set(IBUG_68)) == 68
-    for rightward in ((0, *range(4, 13), 16), range(17, 27), range(31, 36), range(48, 55), range(60, 65)):
+    for rightward in (
+        (0, *range(4, 13), 16),
+        range(17, 27),
+        range(31, 36),
+        range(48, 55),
+        range(60, 65),
+    ):
         assert (np.diff(x[list(rightward)]) > 0).all()
     for downward in (range(9), (19, 37, 33, 51, 57, 8), range(27, 31)):
         assert (np.diff(y[list(downward)]) > 0).all()
@@ -287,3 +294,11 @@ def test_from_numbers_to_the_picture_it_is_lcvds_render(weights, name):
     expected = 255 * case["out_image"].transpose(1, 2, 0).clip(0, 1)
     both = alpha & golden_alpha
     assert np.abs(picture[both] - expected[both]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("region", "masks"), [("face", "flame_masks"), ("lcvd", "lcvd_face_region"), ("head", None)]
+)
+def test_a_build_asks_for_the_masks_of_its_region_alone(region, masks):
+    stage = Geometry(GeometryConfig(model="deca", deca={"region": region}))
+    assert set(stage.weights()) == {"deca", "flame", masks} - {None}
