@@ -87,18 +87,14 @@ class Quality(Stage[QualityConfig]):
 
     _model: QualityModel
 
-    @property
-    def offer(self) -> Offer:
+    def offers(self) -> tuple[Offer, ...]:
         """The configured model."""
-        return QUALITY_MODELS[self.config.model]
-
-    def weights(self) -> tuple[str, ...]:
-        """The files that the configured model loads."""
-        return self.offer.weights
+        return (QUALITY_MODELS[self.config.model],)
 
     def setup(self) -> None:
         """Load the configured model."""
-        self._model = self.offer.load()(**dict(self.config.table()))
+        (offer,) = self.offers()
+        self._model = offer.load()(**dict(self.config.table()))
 
     def process(self, clip: Clip) -> Product:
         """Score the clip.

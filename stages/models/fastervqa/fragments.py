@@ -119,17 +119,23 @@ def gather(source: SourceFrames, plans: Sequence[Plan]) -> NDArray[np.uint8]:
 
 def _dice(sampling: Sampling, clip: str, number: int) -> tuple[Draw, Draw]:
     """What draws frames, and what draws pixels."""
+    seed: NDArray[np.uint32] | int = number
     if sampling == "clip":
-        # Numpy keeps the stream of this generator for good; those of newer ones may change.
         seed = np.frombuffer(sha256(f"{clip}/{number}".encode()).digest(), "<u4")
-        draw = np.random.RandomState(seed).randint
-        return draw, draw
+    # The published code's generator, whose stream NumPy keeps for good.
+    random = np.random.RandomState(seed)
+
+    def by_numpy(high: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        return random.randint(0, high, shape)
+
+    if sampling == "clip":
+        return by_numpy, by_numpy
     generator = torch.Generator().manual_seed(number)
 
-    def space(high: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    def by_torch(high: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
         return torch.randint(high, shape, generator=generator).numpy()
 
-    return np.random.RandomState(number).randint, space
+    return by_numpy, by_torch
 
 
 def segment_frames(frames: int, segments: int, draw: Draw) -> NDArray[np.int64]:

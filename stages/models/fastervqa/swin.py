@@ -186,7 +186,7 @@ class SwinTransformer3D(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        rates = torch.linspace(0, DROP_PATH, sum(DEPTHS)).split(DEPTHS)
+        rates = torch.linspace(0, DROP_PATH, sum(DEPTHS), device="cpu").split(DEPTHS)
         last = len(DEPTHS) - 1
         self.patch_embed = PatchEmbedding(CHANNELS[0])
         self.layers = nn.ModuleList(
