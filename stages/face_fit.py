@@ -13,6 +13,7 @@ from stages.face_track import track_landmarks
 from stages.geometry import GeometryConfig, geometry_model
 from stages.models.face_geometry import FaceGeometry, FaceTrack, shading_pictures
 from stages.models.faces import FaceModelName, face_landmarks
+from stages.models.raster.renderer import load_renderer
 
 
 class FaceFitter:
@@ -35,6 +36,7 @@ class FaceFitter:
     ) -> None:
         self._landmarks: FaceModelName = landmarks
         self._model = geometry_model(geometry)
+        self._renderer = load_renderer(geometry.renderer)
 
     def picture(self, picture: NDArray[np.uint8]) -> FaceGeometry | None:
         """The largest face of a picture.
@@ -68,4 +70,4 @@ class FaceFitter:
 
         Another light is a matter of `FaceGeometry.under`.
         """
-        return shading_pictures(self._model, geometry, size)
+        return shading_pictures(self._model, geometry, size, self._renderer)

@@ -18,6 +18,7 @@ from stages.models.deca.steady import Identity
 from stages.models.face_geometry import FaceTrack, GeometryModel, shading_pictures
 from stages.models.mesh_geometry import LightColour
 from stages.models.offer import Offer
+from stages.models.raster.renderer import RENDERERS, Renderer, RendererName, load_renderer
 from stages.portrait import portrait_landmarks, write_film
 
 GEOMETRY_MODELS = {
@@ -83,6 +84,10 @@ class GeometryConfig(StageConfig):
     """Where the shape comes from: `mediapipe_mesh` is the mesh of the landmarks, its light fitted
     to the skin; `deca` is FLAME's head, told with its light by DECA's network."""
 
+    renderer: RendererName = "numba"
+    """What draws the shape: `numba` on the processor, `cuda` the same on a GPU, `pytorch3d`
+    PyTorch3D, where it is installed."""
+
     crf: int = Field(18, ge=0, le=51)
     """Constant rate factor of the shading film (x264; smaller is better and larger)."""
 
@@ -115,18 +120,20 @@ class Geometry(Stage[GeometryConfig]):
     Config = GeometryConfig
 
     _model: GeometryModel
+    _renderer: Renderer
 
     def offers(self) -> tuple[Offer, ...]:
-        """The configured model."""
+        """The configured model, and the configured renderer."""
         offer = GEOMETRY_MODELS[self.config.model]
         if self.config.model == "deca":
             masks = REGION_WEIGHTS[self.config.deca.region]
             offer = replace(offer, weights=offer.weights + masks)
-        return (offer,)
+        return offer, RENDERERS[self.config.renderer]
 
     def setup(self) -> None:
-        """Load the configured model."""
+        """Load the configured model and renderer."""
         self._model = geometry_model(self.config)
+        self._renderer = load_renderer(self.config.renderer)
 
     def process(self, clip: Clip) -> Product:
         """Fit and render a clip; its frames are read once."""
@@ -138,9 +145,8 @@ class Geometry(Stage[GeometryConfig]):
             size,
         )
         geometry = self._model.fit(clip.portrait, track)
-        film = write_film(
-            clip, "mesh.mp4", shading_pictures(self._model, geometry, size), crf=self.config.crf
-        )
+        pictures = shading_pictures(self._model, geometry, size, self._renderer)
+        film = write_film(clip, "mesh.mp4", pictures, crf=self.config.crf)
         params = clip.scratch / "params.npz"
         # NumPy dates an archive's members 1980, so that equal arrays make equal bytes.
         np.savez(params, **geometry.arrays())  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from stages.models.deca.regions import region_faces
 from stages.models.deca.steady import steady_identity, steady_light, steady_motion
 from stages.models.face_geometry import FaceGeometry, FaceTrack, shading_pictures
 from stages.models.nets import one_thread
+from stages.models.raster.renderer import PROCESSOR
 from tests.rule import generator, golden_arrays, golden_facts
 from tests.synthetic_flame import (
     rule_deca,
@@ -284,7 +285,7 @@ def test_from_numbers_to_the_picture_it_is_lcvds_render(weights, name):
     tform = np.linalg.inv(case["in_tform"].T)[None]
     face = Coefficients.from_code(code, tform).geometry(128)
     deca = _deca(files, region="lcvd")
-    (surface,) = deca.surfaces(face, 128)
+    (surface,) = PROCESSOR.surfaces(deca.meshes(face), (128, 128))
     (picture,) = shading_pictures(deca, face, 128)
     alpha = np.zeros(128 * 128, bool)
     alpha[surface.pixels] = True

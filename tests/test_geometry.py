@@ -20,9 +20,10 @@ from stages.models.light import (
     sample_skin,
     white_balance,
 )
-from stages.models.mesh_geometry import mesh_surface
+from stages.models.mesh_geometry import posed_mesh
 from stages.models.pose import head_pose
-from stages.models.shading import ALBEDO, camera_frame, render_shape, vertex_normals
+from stages.models.raster.renderer import PROCESSOR
+from stages.models.shading import ALBEDO, camera_frame, vertex_normals
 from stages.models.spherical_harmonics import basis
 from stages.portrait import place
 
@@ -71,7 +72,7 @@ def _samples(lights, seed=0, noise=0.0, outliers=0.0):
 
 def _render(vertices, faces, light):
     """LCVD's shading picture of a mesh, uint8 (SIZE, SIZE, 3)."""
-    return render_shape(mesh_surface(vertices, faces, SIZE, SIZE), light)
+    return next(PROCESSOR.pictures([posed_mesh(vertices, faces, SIZE)], [light], (SIZE, SIZE)))
 
 
 def _worst(samples, fit, lights):

@@ -27,9 +27,9 @@ from stages.kpmap import draw_keypoints
 from stages.landmarks import Landmarks
 from stages.models.faces import MediapipeFaces
 from stages.models.light import fit_light, grey_light, sample_skin, skin_triangles
-from stages.models.mesh_geometry import mesh_surface
+from stages.models.mesh_geometry import posed_mesh
+from stages.models.raster.renderer import PROCESSOR
 from stages.models.selfie import SelfieSegmentation
-from stages.models.shading import render_shape
 from stages.models.topology import face_mesh_triangles
 from stages.portrait import DRAWING_GOP, portrait_landmarks
 from stages.probe import Probe
@@ -119,11 +119,9 @@ class Ceiling:
             light = grey_light(fit_light(samples, window=window, ridge=0.02).light)
         side = clip.portrait.size
         with self._timed("shading"):
-            meshes = [
-                render_shape(mesh_surface(mesh, self._triangles, side, side), lit)
-                for mesh, lit in zip(vertices, light, strict=True)
-            ]
-        self._encode("mesh", meshes, drawing=True)
+            meshes = (posed_mesh(mesh, self._triangles, side) for mesh in vertices)
+            pictures = list(PROCESSOR.pictures(meshes, light, (side, side)))
+        self._encode("mesh", pictures, drawing=True)
 
     def _encode(self, name: str, pictures: Iterable[np.ndarray], *, drawing: bool = False) -> None:
         ready = list(pictures)

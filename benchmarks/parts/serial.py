@@ -21,9 +21,9 @@ from PIL import Image
 from stages.kpmap import draw_keypoints
 from stages.models.faces import MediapipeFaces
 from stages.models.light import fit_light, grey_light, sample_skin, skin_triangles
-from stages.models.mesh_geometry import mesh_surface
+from stages.models.mesh_geometry import posed_mesh
+from stages.models.raster.renderer import PROCESSOR
 from stages.models.selfie import SelfieSegmentation
-from stages.models.shading import render_shape
 from stages.models.topology import face_mesh_triangles
 
 SIZE = (512, 512)
@@ -98,7 +98,8 @@ class SerialJob:
         vertices = points[None, : self._triangles.max() + 1] + _HALF
         samples = sample_skin([picture], vertices, self._triangles, self._skin)
         light = grey_light(fit_light(samples, window=0, ridge=0.02).light)
-        return render_shape(mesh_surface(vertices[0], self._triangles, *SIZE), light[0])
+        mesh = posed_mesh(vertices[0], self._triangles, SIZE[0])
+        return next(PROCESSOR.pictures([mesh], light, SIZE))
 
     def _encode(self, name: str, stream: Iterable[np.ndarray]) -> None:
         """Write a stream's PNG files, then have them encoded."""

@@ -2,8 +2,8 @@
 
 Parameters in, pictures out, in two steps. *Fit*: frames and landmarks become a `FaceGeometry`,
 plain arrays, which a release keeps, so that a clip is relit without looking at its video.
-*Surfaces*: the geometry becomes, frame by frame, what is visible of the face; it takes any
-light (`stages.models.shading.render_shape`).
+*Meshes*: the geometry becomes, frame by frame, a posed mesh, which any renderer draws under any
+light (`stages.models.raster.renderer`).
 
 Light and normals live in the camera frame, right-handed, x right, y up, z towards the viewer.
 """
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.models.shading import Surface, render_shape
+from stages.models.raster.renderer import PROCESSOR, PosedMesh, Renderer
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class FaceGeometry:
 
 
 class GeometryModel(Protocol):
-    """Finds shape and light, and shows the shape."""
+    """Finds shape and light, and says where the shape is."""
 
     def fit(self, frames: Iterable[NDArray[np.uint8]], track: FaceTrack) -> FaceGeometry:
         """Fit all frames of a clip.
@@ -90,18 +90,23 @@ class GeometryModel(Protocol):
             track: The face's landmarks in them.
         """
 
-    def surfaces(self, geometry: FaceGeometry, size: int) -> Iterator[Surface]:
-        """What is visible of each frame's shape in a picture of (size, size) pixels.
+    def meshes(self, geometry: FaceGeometry) -> Iterator[PosedMesh]:
+        """Each frame's shape, where it is in the pictures that were fitted.
 
         Args:
             geometry: This model's, of pictures that were square.
-            size: Side of the picture; the one that was fitted, or any other.
         """
 
 
 def shading_pictures(
-    model: GeometryModel, geometry: FaceGeometry, size: int
+    model: GeometryModel, geometry: FaceGeometry, size: int, renderer: Renderer = PROCESSOR
 ) -> Iterator[NDArray[np.uint8]]:
-    """LCVD's shading picture of every frame, uint8 RGB (size, size, 3)."""
-    for surface, light in zip(model.surfaces(geometry, size), geometry.light, strict=True):
-        yield render_shape(surface, light)
+    """LCVD's shading picture of every frame, uint8 RGB (size, size, 3).
+
+    Args:
+        model: Made the geometry.
+        geometry: The face and the light on it.
+        size: Side of the pictures; the one that was fitted, or any other.
+        renderer: Draws.
+    """
+    return renderer.pictures(model.meshes(geometry), geometry.light, (size, size))

@@ -22,7 +22,8 @@ from stages.models.light import (
     white_balance,
 )
 from stages.models.pose import head_pose
-from stages.models.shading import Surface, camera_frame, vertex_normals, visible_surface
+from stages.models.raster.renderer import PosedMesh
+from stages.models.shading import camera_frame
 from stages.models.topology import MESH_POINTS, face_mesh_triangles
 
 LightColour = Literal["grey", "rgb"]
@@ -83,27 +84,23 @@ class MeshGeometry:
         }
         return FaceGeometry(light, parameters, track.size, _facts(samples, fit, light))
 
-    def surfaces(self, geometry: FaceGeometry, size: int) -> Iterator[Surface]:
-        """What is visible of each frame's mesh in a picture of (size, size) pixels."""
+    def meshes(self, geometry: FaceGeometry) -> Iterator[PosedMesh]:
+        """Each frame's mesh, where its landmarks are."""
         for points in geometry.parameters["landmarks"]:
-            yield mesh_surface(points[:MESH_POINTS] + _CORNER, self._faces, geometry.size, size)
+            yield posed_mesh(points[:MESH_POINTS] + _CORNER, self._faces, geometry.size)
 
 
-def mesh_surface(
-    vertices: NDArray[np.float32], faces: NDArray[np.int32], side: int, size: int
-) -> Surface:
-    """What is visible of one mesh.
+def posed_mesh(vertices: NDArray[np.float32], faces: NDArray[np.int32], side: int) -> PosedMesh:
+    """The mesh of vertices that are given in a picture.
 
     Args:
         vertices: (V, 3) in pixels of a square picture (pixel ``i`` covers ``i`` to ``i + 1``),
             z in the same unit, smaller is nearer.
         faces: (F, 3).
         side: Of that picture.
-        size: Side of the picture to render.
     """
-    normals = vertex_normals(camera_frame(vertices), faces)
     image_frame = vertices * np.float32(2 / side) - np.array([1, 1, 0], np.float32)
-    return visible_surface(normals, image_frame, faces, (size, size))
+    return PosedMesh(camera_frame(vertices), image_frame, faces)
 
 
 def _facts(samples: SkinSamples, fit: LightFit, light: NDArray[np.float32]) -> dict[str, Any]:

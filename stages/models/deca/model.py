@@ -18,7 +18,7 @@ from stages.models.deca.steady import Identity, steady_identity, steady_light, s
 from stages.models.face_geometry import FaceGeometry, FaceTrack
 from stages.models.light import main_direction
 from stages.models.nets import Precision, best_device, load_state, one_thread, ready_net
-from stages.models.shading import Surface, vertex_normals, visible_surface
+from stages.models.raster.renderer import PosedMesh
 from stages.smoothing import smooth_series
 
 
@@ -114,17 +114,16 @@ class Deca:
         if filled:
             yield crops[:filled]
 
-    def surfaces(self, geometry: FaceGeometry, size: int) -> Iterator[Surface]:
-        """What is visible of each frame's head in a picture of (size, size) pixels."""
+    def meshes(self, geometry: FaceGeometry) -> Iterator[PosedMesh]:
+        """Each frame's head, where it is in the pictures that were fitted."""
         every = Coefficients.from_arrays(geometry.arrays())
         for start in range(0, len(every), self._batch):
             part = every[start : start + self._batch]
             vertices = self._vertices(part)
-            normals = vertex_normals(vertices, self._faces)
             picture = (geometry.size, geometry.size)
             image = to_picture(project(vertices, part.cam), part.tform, picture)
-            for mesh, mesh_normals in zip(image, normals, strict=True):
-                yield visible_surface(mesh_normals, mesh, self._faces, (size, size))
+            for head, seen in zip(vertices, image, strict=True):
+                yield PosedMesh(head, seen, self._faces)
 
     @torch.inference_mode()
     def _vertices(self, coefficients: Coefficients) -> NDArray[np.float32]:

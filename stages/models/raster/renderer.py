@@ -75,6 +75,9 @@ class NumbaRenderer:
             yield render_shape(surface, light)
 
 
+PROCESSOR: Renderer = NumbaRenderer()
+"""What draws where nothing else is asked for."""
+
 RENDERERS: Mapping[RendererName, Offer] = {
     "numba": Offer("stages.models.raster.renderer:NumbaRenderer"),
     "cuda": Offer("stages.models.raster.cuda:CudaRenderer", packages=("torch", "triton")),
