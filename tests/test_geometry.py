@@ -1,6 +1,7 @@
 """Light fitted to skin, head pose, and the geometry stage, on a face of our own making."""
 
 from types import SimpleNamespace
+from typing import get_args
 
 import av
 import numpy as np
@@ -22,7 +23,7 @@ from stages.models.light import (
 )
 from stages.models.mesh_geometry import posed_mesh
 from stages.models.pose import head_pose
-from stages.models.raster.renderer import PROCESSOR
+from stages.models.raster.renderer import PROCESSOR, RENDERERS, RendererName
 from stages.models.shading import ALBEDO, camera_frame, vertex_normals
 from stages.models.spherical_harmonics import basis
 from stages.portrait import place
@@ -362,3 +363,12 @@ def test_the_main_direction_of_light_is_told_in_degrees(direction, angles):
     light[:, 0] = 2
     light[:, 1:4] = np.array(direction, np.float32)[:, None]
     assert main_direction(light) == pytest.approx(angles, abs=3)
+
+
+def test_the_renderer_is_part_of_what_decides_a_result(monkeypatch):
+    monkeypatch.setattr(Geometry, "weights", lambda self: ())
+    upstream = {"landmarks": "0" * 16, "frame": "1" * 16}
+    names = get_args(RendererName)
+    stages = [Geometry(GeometryConfig(renderer=name)) for name in names]
+    assert len({stage.fingerprint(upstream) for stage in stages}) == len(names)
+    assert [stage.offers()[1] for stage in stages] == [RENDERERS[name] for name in names]

@@ -39,7 +39,7 @@ class CudaRenderer(TorchRenderer):
         if not torch.cuda.is_available():
             raise UsageError(
                 'renderer = "cuda" needs a CUDA GPU, and this process has none',
-                hint='choose renderer = "numba", or see that the stage is given a GPU: '
+                hint='choose renderer = "numba", or give the stage a GPU: num_gpus in '
                 "[engine.resources.<stage>]",
             )
         super().__init__(rasterise, torch.device("cuda"), batch=batch)

@@ -34,7 +34,7 @@ class TorchRenderer:
     Args:
         rasterise: Finds what each pixel sees.
         device: Where.
-        batch: Frames at a time; one of 512x512 pixels takes about 60 MB for a moment.
+        batch: Frames at a time; one of 512x512 pixels takes some 50 MB for a moment.
     """
 
     def __init__(
