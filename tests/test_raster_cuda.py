@@ -151,6 +151,14 @@ def test_without_a_gpu_the_error_says_what_to_choose(cuda, monkeypatch):
     assert 'renderer = "numba"' in caught.value.hint
 
 
+def test_without_a_c_compiler_the_error_says_what_to_install(cuda, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match="needs a C compiler"):
+        load_renderer("cuda")
+
+
 @pytest.fixture
 def gpu() -> torch.device:
     if not torch.cuda.is_available():

@@ -1,6 +1,7 @@
 """The z-buffer rasteriser on a GPU: a batch of frames at once, by the rule of the processor's.
 
-Two kernels, in Triton (it comes with torch; nothing is compiled at install). `draw_keys` makes a
+Two kernels, in Triton (it comes with torch; it compiles them when they are first used, and for
+that needs a C compiler and Python's headers on the GPU's machine). `draw_keys` makes a
 *visibility buffer*: each triangle offers its depth and its index, packed into one integer, to the
 pixels that it covers, and the least wins, atomically; so the nearest triangle is found whatever
 the order of the threads, and of equally near ones the first. `resolve_keys` finds the winners'
@@ -10,6 +11,9 @@ The arithmetic is that of `stages.models.rasteriser`, in float64 and without fus
 to the last bit. Even a GPU that is slow at float64 has little of it to do: a mesh's triangles
 cover a few pixels each, and what takes time is to fetch them.
 """
+
+import os
+import shutil
 
 import torch
 import triton
@@ -32,7 +36,7 @@ class CudaRenderer(TorchRenderer):
         batch: Frames at a time.
 
     Raises:
-        UsageError: There is no GPU.
+        UsageError: There is no GPU, or no C compiler.
     """
 
     def __init__(self, *, batch: int = 16) -> None:
@@ -41,6 +45,11 @@ class CudaRenderer(TorchRenderer):
                 'renderer = "cuda" needs a CUDA GPU, and this process has none',
                 hint='choose renderer = "numba", or give the stage a GPU: num_gpus in '
                 "[engine.resources.<stage>]",
+            )
+        if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+            raise UsageError(
+                'renderer = "cuda" needs a C compiler, by which Triton launches its kernels',
+                hint="install gcc or clang with Python's headers, or name another one in CC",
             )
         super().__init__(rasterise, torch.device("cuda"), batch=batch)
 
