@@ -41,7 +41,8 @@ class U2NetTable(ModelTable):
     to 1e-4."""
 
     batch: int = Field(4, ge=1, le=64)
-    """Frames shown to the network at once: on a GPU, more are faster; no result depends on it."""
+    """Frames shown to the network at once on a GPU; the processor takes one at a time. No result
+    depends on it."""
 
     precision: Literal["float32", "float16"] = "float32"
     """Number format of torch on a GPU; `float16` needs `runtime = "torch"`."""
@@ -121,10 +122,10 @@ class Matting(Stage[MattingConfig]):
         if u2net is None:
             self._model = make()
         elif u2net.legacy:
-            self._legacy = make(net)
+            self._legacy = make.of_weight(net)
         else:
             options = u2net.model_dump(exclude={"legacy"})
-            self._model = make(net, radius=self.config.temporal, **options)
+            self._model = make.of_weight(net, radius=self.config.temporal, **options)
 
     def process(self, clip: Clip) -> Product:
         """Matte the clip's frames into ``mask.mp4``."""

@@ -20,9 +20,10 @@ from stages.frames import SourceFrames
 from stages.matting import Matting, MattingConfig, steady
 from stages.models import nets, onnx_session
 from stages.models.nets import one_thread
+from stages.models.onnx_session import OnnxNet
 from stages.models.u2net.export import export_onnx
 from stages.models.u2net.legacy import LegacyMasks
-from stages.models.u2net.model import U2NetMatting, onnx_maps
+from stages.models.u2net.model import U2NetMatting, onnx_maps, torch_maps
 from stages.models.u2net.network import u2net, u2netp
 from stages.models.u2net.pictures import prepare, stretch
 from tests.rule import blocks, generator, golden_arrays, golden_facts, pattern, rule_state
@@ -52,12 +53,17 @@ def folder(small_net, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def small_session(folder):
+    """It on ONNX Runtime, for small pictures."""
+    return OnnxNet(folder / "small", (3, SMALL, SMALL))
+
+
 @pytest.fixture
 def weights(folder, monkeypatch):
     """Have weights come from that folder."""
     for module in (nets, onnx_session):
         monkeypatch.setattr(module, "weight_path", lambda name: folder / name)
-    return folder
 
 
 def pictures(frames: int, side: int = SMALL) -> list[np.ndarray]:
@@ -157,32 +163,27 @@ def test_a_pixel_that_flashes_does_not_flash_the_rest():
 # On ONNX Runtime.
 
 
-def test_onnx_gives_what_torch_gives_for_batches_of_any_number(small_net, weights):
-    session = onnx_session.OnnxNet(weights / "small", (3, SMALL, SMALL))
+def test_onnx_gives_what_torch_gives_for_batches_of_any_number(small_net, small_session):
     shown = prepare(pictures(5))
     with one_thread(), torch.inference_mode():
         wanted = small_net(torch.from_numpy(shown))[0].numpy()
     for count in (1, 3, 3, 5):
-        (found,) = session(shown[:count])
+        (found,) = small_session(shown[:count])
         np.testing.assert_allclose(found, wanted[:count], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
-def test_the_batch_does_not_change_a_matte(runtime, weights, monkeypatch):
-    monkeypatch.setattr(
-        onnx_session, "weight_path", lambda name: weights / name.replace("u2netp", "small")
-    )
+def test_the_batch_does_not_change_a_matte(runtime, small_net, small_session):
+    maps = onnx_maps(small_session) if runtime == "onnx" else torch_maps(small_net)
     film = pictures(5)
     one, three = (
-        list(U2NetMatting("u2netp", runtime=runtime, batch=batch, size=SMALL).mattes(film))
-        for batch in (1, 3)
+        list(U2NetMatting(maps, batch=batch, size=SMALL).mattes(film)) for batch in (1, 3)
     )
-    np.testing.assert_allclose(three, one, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(three, one, rtol=0, atol=1e-6)
 
 
-def test_no_more_than_a_batch_and_the_window_is_read_ahead(weights, monkeypatch):
-    model = U2NetMatting("u2netp", runtime="torch", batch=3, radius=2, size=16)
-    model._maps = lambda batch: batch[:, 0]
+def test_no_more_than_a_batch_and_the_window_is_read_ahead():
+    model = U2NetMatting(lambda batch: batch[:, 0], size=16, batch=3, radius=2)
     read = 0
 
     def film():
@@ -195,27 +196,27 @@ def test_no_more_than_a_batch_and_the_window_is_read_ahead(weights, monkeypatch)
         assert read <= out + 3 + 2
 
 
-def test_a_file_that_is_no_onnx_is_told(weights, tmp_path):
+def test_a_file_that_is_no_onnx_is_told(folder, tmp_path):
     path = tmp_path / "torn.onnx"
-    path.write_bytes((weights / "small").read_bytes()[:4000])
+    path.write_bytes((folder / "small").read_bytes()[:4000])
     with pytest.raises(WeightsError, match="is no ONNX network"):
-        onnx_session.OnnxNet(path, (3, SMALL, SMALL))
+        OnnxNet(path, (3, SMALL, SMALL))
 
 
-def test_an_onnx_net_for_other_pictures_is_told(weights, monkeypatch):
-    monkeypatch.setattr(onnx_session, "weight_path", lambda name: weights / "small")
+def test_an_onnx_net_for_other_pictures_is_told(folder, monkeypatch):
+    monkeypatch.setattr(onnx_session, "weight_path", lambda name: folder / "small")
     with pytest.raises(WeightsError, match=r"u2netp takes tensor\(float\).*96, 96.*not.*320, 320"):
-        onnx_maps("u2netp")
+        U2NetMatting.of_weight("u2netp")
 
 
-def test_an_onnx_net_that_gives_no_matte_is_told(tmp_path, monkeypatch):
+def test_an_onnx_net_that_makes_no_matte_is_told(tmp_path):
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, 8, 8]) for name in "ab"]
     graph = helper.make_graph([helper.make_node("Identity", ["a"], ["b"])], "g", ends[:1], ends[1:])
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "same.onnx")
-    monkeypatch.setattr(onnx_session, "weight_path", lambda name: tmp_path / "same.onnx")
-    with pytest.raises(WeightsError, match="it is another network"):
-        onnx_maps("u2netp", 8)(np.zeros((2, 3, 8, 8), np.float32))
+    maps = onnx_maps(OnnxNet(tmp_path / "same.onnx", (3, 8, 8)))
+    with pytest.raises(WeightsError, match=r"same\.onnx makes .* not one map"):
+        maps(np.zeros((2, 3, 8, 8), np.float32))
 
 
 # Steadiness.
@@ -228,17 +229,12 @@ def real_film(shared) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("real", [False, True])
-def test_a_static_ground_flickers_at_most_half_as_much(real, weights, monkeypatch, request):
-    monkeypatch.setattr(onnx_session, "weight_path", lambda name: weights / "small")
+def test_a_static_ground_flickers_at_most_half_as_much(real, small_session, request):
     film = real_film(request.getfixturevalue("shared")) if real else pictures(24)
     moved = [cv2.absdiff(a, b).max(axis=2).astype(np.float32) for a, b in pairwise(film)]
     ground = [cv2.blur(each, (5, 5)) < (2 if real else 10) for each in moved]
     assert np.mean(ground) > 0.3
-    maps = [
-        each
-        for start in (0, 12)
-        for each in onnx_maps("u2netp", SMALL)(prepare(film[start : start + 12]))
-    ]
+    maps = list(onnx_maps(small_session)(prepare(film)))
     alone = list(stretch(maps))
     steadied = list(steady(zip(film, stretch(maps, 8), strict=True), 8, 3.0))
     assert flicker(steadied, ground) < 0.5 * flicker(alone, ground)
@@ -293,9 +289,10 @@ def test_legacy_masks_are_those_of_the_released_code(shared, small_net, weights,
     np.testing.assert_array_equal(found, np.rint(wanted))
 
 
-def test_a_legacy_mask_of_a_flat_map_is_empty(weights):
-    masks = LegacyMasks("u2netp")
-    masks._net = lambda shown: [torch.full((1, 1, 320, 320), 0.7)]
+def test_a_legacy_mask_of_a_flat_map_is_empty():
+    net = u2netp()
+    net.forward = lambda shown: [torch.full((1, 1, 320, 320), 0.7)]
+    masks = LegacyMasks(net)
     assert not masks(np.zeros((512, 512, 3), np.uint8)).any()
 
 

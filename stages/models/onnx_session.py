@@ -26,6 +26,7 @@ class OnnxNet:
             sums keep their order.
 
     Attributes:
+        name: What it is called in an error.
         device: Where it runs, ``"cuda"`` or ``"cpu"``.
 
     Raises:
@@ -41,7 +42,7 @@ class OnnxNet:
         name: str = "",
         threads: int = 1,
     ) -> None:
-        self._name = name or path.name
+        self.name = name or path.name
         self._item = item
         self._session = self._open(path, threads)
         self.device = "cuda" if "CUDA" in self._session.get_providers()[0] else "cpu"
@@ -131,5 +132,5 @@ class OnnxNet:
 
     def _refusal(self, words: str) -> WeightsError:
         return WeightsError(
-            f"{self._name} {words}", hint="see `limelight weights list` for the file that is meant"
+            f"{self.name} {words}", hint="see `limelight weights list` for the file that is meant"
         )

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.models.nets import load_state, one_thread, ready_net
-from stages.models.u2net.network import NETWORKS, SIZE
+from stages.models.nets import one_thread
+from stages.models.u2net.model import published
+from stages.models.u2net.network import SIZE, U2Net
 from stages.models.u2net.pictures import MEAN, STD
 
 _GROWN = np.ones((7, 7), np.uint8)
@@ -25,16 +26,21 @@ class LegacyMasks:
     """A mask a frame, by the network in training mode.
 
     Args:
-        net: ``u2net_human_seg`` (LCVD's) or ``u2netp``.
-
-    Raises:
-        WeightsError: The torch weight is not here, or no such network.
+        net: The network, which is left in that mode.
     """
 
-    def __init__(self, net: str) -> None:
-        weight = f"{net}_torch"
-        self._net = ready_net(NETWORKS[net](), load_state(weight), name=weight).train()
-        self._device = next(self._net.parameters()).device
+    def __init__(self, net: U2Net) -> None:
+        self._net = net.train()
+        self._device = next(net.parameters()).device
+
+    @classmethod
+    def of_weight(cls, net: str) -> "LegacyMasks":
+        """By ``u2net_human_seg`` (LCVD's) or ``u2netp`` of the registry.
+
+        Raises:
+            WeightsError: The torch weight is not here, or no such network.
+        """
+        return cls(published(net))
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Mask of one frame.

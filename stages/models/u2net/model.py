@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from infra.errors import WeightsError
 from stages.models.nets import Precision, best_device, load_state, one_thread, ready_net
 from stages.models.onnx_session import OnnxNet
-from stages.models.u2net.network import NETWORKS, SIZE
+from stages.models.u2net.network import NETWORKS, SIZE, U2Net
 from stages.models.u2net.pictures import prepare, stretch
 
 Runtime = Literal["onnx", "torch"]
@@ -24,34 +24,49 @@ class U2NetMatting:
     """Soft mattes of a film.
 
     Args:
-        net: ``u2net_human_seg`` or ``u2netp``.
-        runtime: What runs it; decides which of the registry's files is loaded.
-        batch: Pictures shown to the network at once; changes no result.
-        precision: Of torch on a GPU; everything else is float32.
+        maps: The network.
+        size: Side of the square that it is shown.
+        batch: Pictures shown to it at once; changes no result.
         radius: Frames on either side that share their range (see `stretch`); with 0, every
             frame is by itself, as published.
-        size: Side of the square that the network is shown.
 
     Attributes:
-        size: The same.
-
-    Raises:
-        WeightsError: The weight is not here, or no such network.
+        size: Side of the square that it is shown.
     """
 
-    def __init__(
-        self,
+    def __init__(self, maps: Maps, *, size: int = SIZE, batch: int = 4, radius: int = 0) -> None:
+        self.size = size
+        self._maps, self._batch, self._radius = maps, batch, radius
+
+    @classmethod
+    def of_weight(
+        cls,
         net: str,
         *,
         runtime: Runtime = "onnx",
-        batch: int = 4,
         precision: Precision = "float32",
+        batch: int = 4,
         radius: int = 0,
-        size: int = SIZE,
-    ) -> None:
-        self.size = size
-        self._batch, self._radius = batch, radius
-        self._maps = onnx_maps(net, size) if runtime == "onnx" else torch_maps(net, precision)
+    ) -> "U2NetMatting":
+        """A network of the registry.
+
+        Args:
+            net: ``u2net_human_seg`` or ``u2netp``.
+            runtime: What runs it: decides which of the registry's files is loaded.
+            precision: Of torch on a GPU; everything else is float32.
+            batch: As above, on a GPU. The processor takes one at a time, which suits its caches:
+                four at once took a third longer on torch, and gained nothing on ONNX Runtime.
+            radius: As above.
+
+        Raises:
+            WeightsError: The weight is not here, or no such network.
+        """
+        if runtime == "onnx":
+            session = OnnxNet.of_weight(net, (3, SIZE, SIZE))
+            maps, device = onnx_maps(session), session.device
+        else:
+            maps, device = torch_maps(published(net, precision)), best_device().type
+        return cls(maps, batch=1 if device == "cpu" else batch, radius=radius)
 
     def mattes(self, pictures: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Alphas of pictures that follow each other in time.
@@ -62,27 +77,41 @@ class U2NetMatting:
         Yields:
             (size, size) float32 in 0..1, as many as came in.
         """
-        return stretch(self._raw(iter(pictures)), self._radius)
+        return stretch(self._found(iter(pictures)), self._radius)
 
-    def _raw(self, pictures: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+    def _found(self, pictures: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         while batch := list(islice(pictures, self._batch)):
             yield from self._maps(prepare(batch))
 
 
-def onnx_maps(net: str, size: int = SIZE) -> Maps:
-    """A network of the registry on ONNX Runtime.
+def published(net: str, precision: Precision = "float32") -> U2Net:
+    """The network ``net`` with the authors' weights, on the best device, ready for inference.
 
     Raises:
-        WeightsError: It is not here, or the file is another network.
+        WeightsError: They are not here, or those of another network.
     """
-    session = OnnxNet.of_weight(net, (3, size, size))
+    weight, device = f"{net}_torch", best_device()
+    return ready_net(
+        NETWORKS[net](),
+        load_state(weight),
+        name=weight,
+        device=device,
+        precision=precision if device.type == "cuda" else "float32",
+    )
+
+
+def onnx_maps(session: OnnxNet) -> Maps:
+    """A network on ONNX Runtime; only its first output counts.
+
+    The function raises WeightsError if that is no map of the pictures' size.
+    """
 
     def maps(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         (fused,) = session(batch)
-        if fused.shape != (len(batch), 1, size, size):
+        count, _, *size = batch.shape
+        if fused.shape != (count, 1, *size):
             raise WeightsError(
-                f"{net} gives {fused.shape} for {len(batch)} pictures of {size}x{size}: it is"
-                " another network",
+                f"{session.name} makes {fused.shape} of {batch.shape}, not one map of each picture",
                 hint="see `limelight weights list` for the file that is meant",
             )
         return fused[:, 0]
@@ -90,25 +119,17 @@ def onnx_maps(net: str, size: int = SIZE) -> Maps:
     return maps
 
 
-def torch_maps(net: str, precision: Precision = "float32") -> Maps:
-    """A network of the registry on torch; ``precision`` counts on a GPU alone.
-
-    Raises:
-        WeightsError: It is not here, or the file is another network.
-    """
-    weight, device = f"{net}_torch", best_device()
-    if device.type == "cpu":
-        precision = "float32"
-    network = ready_net(
-        NETWORKS[net](), load_state(weight), name=weight, device=device, precision=precision
-    )
-    kind: torch.dtype = getattr(torch, precision)
+def torch_maps(net: U2Net) -> Maps:
+    """A network on torch, where and in what precision it is."""
+    weight = next(net.parameters())
 
     def maps(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with one_thread(), torch.inference_mode():
-            # Channels last is what a GPU's tensor cores take; the processor does not mind.
-            shown = torch.from_numpy(batch).to(device, kind, memory_format=torch.channels_last)
-            found: NDArray[np.float32] = network(shown)[0][:, 0].float().cpu().numpy()
+            # Channels last is what a GPU's tensor cores take; the processor gains as well.
+            shown = torch.from_numpy(batch).to(
+                weight.device, weight.dtype, memory_format=torch.channels_last
+            )
+            found: NDArray[np.float32] = net(shown)[0][:, 0].float().cpu().numpy()
             return found
 
     return maps
