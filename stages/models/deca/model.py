@@ -37,6 +37,7 @@ class Deca:
         light_window: The same for the light.
         batch: Frames that go through the networks at once.
         precision: Of the encoder.
+        device: Where the networks run; `best_device` without.
         load: Gives the tensors of a weight by its name.
 
     Raises:
@@ -53,6 +54,7 @@ class Deca:
         light_window: float = 0.4,
         batch: int = 16,
         precision: Precision = "float32",
+        device: torch.device | None = None,
         load: Callable[[str], Mapping[str, torch.Tensor]] = load_state,
     ) -> None:
         self._identity = identity
@@ -60,7 +62,7 @@ class Deca:
         self._motion_window = motion_window
         self._light_window = light_window
         self._batch = batch
-        self._device = best_device()
+        self._device = device or best_device()
         self._dtype = getattr(torch, precision)
         encoder = ready_net(ResnetEncoder(), load("deca"), name="deca", device=torch.device("cpu"))
         # Before any rounding to half precision.
