@@ -66,7 +66,7 @@ class U2NetMatting:
             maps, device = onnx_maps(session), session.device
         else:
             maps, device = torch_maps(published(net, precision)), best_device().type
-        return cls(maps, batch=1 if device == "cpu" else batch, radius=radius)
+        return cls(maps, size=SIZE, batch=1 if device == "cpu" else batch, radius=radius)
 
     def mattes(self, pictures: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Alphas of pictures that follow each other in time.
