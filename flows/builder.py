@@ -27,7 +27,7 @@ from infra.engine.base import Engine, Item, Pool, Resources, WorkerSpec
 from infra.errors import LimelightError, UsageError
 from stages.base import Stage
 from stages.pack import pack
-from stages.registry import Group, fingerprints, groups
+from stages.registry import Group, fingerprints, groups, require
 from stages.worker import Task, made_of, stage_entry
 
 SMALL_FILES = 256
@@ -67,6 +67,10 @@ class Build:
         run: Name of this build; its rows and scratch files carry it.
         stages: The chain of stages; by default the configured ones.
         cancelled: True once somebody wants the build to stop.
+
+    Raises:
+        UsageError: A package that a stage needs is missing.
+        WeightsError: Weights are missing or wrong.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Build:
         self.request = request
         self.run = run
         self.stages = list(stages if stages is not None else request.config.stages())
+        require(self.stages)
         self.fingerprints = fingerprints(self.stages)
         self.groups = groups(self.stages, request.config.engine.stage_resources())
         self.tally = Tally()

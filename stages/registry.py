@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.engine.base import Resources
+from infra.weights import prepare
 from stages.base import Stage
 from stages.frame import Frame
 from stages.geometry import Geometry
@@ -39,6 +40,23 @@ class Group:
     name: str
     stages: tuple[str, ...]
     resources: Resources
+
+
+def require(stages: Iterable[Stage[Any]]) -> None:
+    """Make sure, before any work starts, that packages and weights of all stages are here.
+
+    Small weights are fetched; a pickled one is converted, which workers never do.
+
+    Raises:
+        UsageError: A package is missing.
+        WeightsError: Weights are missing or wrong; all of them are named.
+    """
+    names: dict[str, None] = {}
+    for stage in stages:
+        for offer in stage.offers():
+            offer.check()
+        names |= dict.fromkeys(stage.weights())
+    prepare(list(names))
 
 
 def fingerprints(stages: Iterable[Stage[Any]]) -> dict[str, str]:

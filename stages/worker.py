@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from socket import gethostname
 from time import perf_counter
 from typing import Any, TypedDict
 
@@ -12,8 +13,9 @@ from catalog.outcomes import Artifact, Outcome, Status
 from catalog.sources import local_copy
 from infra.digests import canonical_json
 from infra.engine.base import Note
-from infra.errors import SourceError
+from infra.errors import SourceError, WeightsError
 from infra.storage import lake_errors
+from infra.weights import weight_digest
 from stages.base import Rejected, Stage
 from stages.clip import Clip
 from stages.ingest import clip_id
@@ -54,7 +56,26 @@ def stage_entry(stage: Stage[Any], fingerprint: str) -> dict[str, Any]:
         "path": f"{type(stage).__module__}:{type(stage).__qualname__}",
         "config": stage.config.model_dump(mode="json"),
         "fingerprint": fingerprint,
+        "weights": {name: weight_digest(name) for name in stage.weights()},
     }
+
+
+def check_weights(wanted: Mapping[str, str]) -> None:
+    """Make sure that this machine has the weights that the driver's fingerprints speak of.
+
+    Args:
+        wanted: Digest of each, by name.
+
+    Raises:
+        WeightsError: One is missing here, or another one.
+    """
+    for name, digest in wanted.items():
+        if (found := weight_digest(name)) != digest:
+            raise WeightsError(
+                f"the weight {name} is {found[:16]}... on {gethostname()}, but"
+                f" {digest[:16]}... where the build was started",
+                hint="give all machines of the cluster the same files (LIMELIGHT_WEIGHTS)",
+            )
 
 
 class ClipWorker:
@@ -73,6 +94,7 @@ class ClipWorker:
         self._frame_bytes = frame_bytes
         self._stages: dict[str, Stage[Any]] = {}
         self._fingerprints: dict[str, str] = {}
+        self._weights: dict[str, Mapping[str, str]] = {}
         self._ready: set[str] = set()
         for entry in stages:
             module, _, name = entry["path"].partition(":")
@@ -80,6 +102,7 @@ class ClipWorker:
             stage = cls(cls.Config.model_validate(entry["config"]))
             self._stages[stage.name] = stage
             self._fingerprints[stage.name] = entry["fingerprint"]
+            self._weights[stage.name] = entry["weights"]
 
     def run(self, payload: Task, note: Note) -> list[Outcome]:
         """Run the task's stages until one of them turns the clip down.
@@ -135,6 +158,7 @@ class ClipWorker:
     def _stage(self, payload: Task, name: str, clip: Clip) -> Outcome:
         stage = self._stages[name]
         if name not in self._ready:
+            check_weights(self._weights[name])
             stage.setup()
             self._ready.add(name)
         start = perf_counter()
