@@ -62,6 +62,19 @@ def test_numbers_of_the_encoder_are_the_references(folded):
         np.testing.assert_allclose(parts[name], golden[f"code_{name}"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_numbers_in_half_precision():
+    golden = golden_arrays("deca_encoder")
+    encoder = _encoder()
+    fold_batch_norms(encoder)
+    encoder.to("cuda", torch.float16)
+    pictures = torch.from_numpy(golden["image_uint8"])[None].to("cuda", torch.float16) / 255
+    with torch.inference_mode():
+        code = encoder(pictures).float().cpu()
+    scale = np.abs(golden["params_236"]).max()
+    np.testing.assert_allclose(code, golden["params_236"], rtol=0, atol=1e-3 * scale)
+
+
 def _coefficients(frames, seed="coefficients"):
     """Random numbers of a face that turns to and fro, in crops that wander."""
     rng = generator(f"input:{seed}")
@@ -215,6 +228,12 @@ def test_without_windows_each_frame_is_what_deca_finds_in_it(weights, clip):
         codes = [encoder(torch.from_numpy(crop.transpose(2, 0, 1)[None])) for crop in crops]
     np.testing.assert_allclose(found.code(), torch.cat(codes), rtol=0, atol=1e-5)
     np.testing.assert_array_equal(found.tform, tforms.astype(np.float32))
+
+
+def test_a_shorter_number_format_changes_little(weights, clip, geometry):
+    rounded = _deca(weights, precision="bfloat16").fit(*clip)
+    difference = np.abs(rounded.parameters["pose"] - geometry.parameters["pose"]).max()
+    assert 0 < difference < 2e-3
 
 
 def test_a_fit_keeps_all_236_numbers_of_every_frame(geometry):
