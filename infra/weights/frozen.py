@@ -13,11 +13,12 @@ arrays, of any age and protocol, of SciPy's sparse matrices, of chumpy's arrays 
 longer runs), of torch tensors and of lists of numbers.
 """
 
-import copyreg
 import io
 import math
 import pickle
 import re
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from infra.errors import WeightsError
 
-LARGEST = 1 << 28
+LARGEST = 1 << 26
 """Elements that a sparse matrix may have once it is dense."""
 
 _CORE = r"numpy\.(_core|core)\."
@@ -38,23 +39,31 @@ _CHUMPY = re.compile(r"chumpy\.([a-z_]+\.)*[A-Za-z_]+")
 _RECONSTRUCTOR = re.compile(r"(copy_reg|copyreg)\._reconstructor")
 _PLAIN = re.compile(
     r"numpy\.(ndarray|dtype)|_codecs\.encode|collections\.OrderedDict"
-    r"|(__builtin__|builtins)\.(object|set)"
+    r"|(__builtin__|builtins)\.(bytes|object|set)"
     r"|torch\._utils\._rebuild_tensor_v2|torch\.storage\._load_from_bytes"
 )
 _ALLOWED = (_ARRAY, _BUFFER, _SCALAR, _SPARSE, _CHUMPY, _RECONSTRUCTOR, _PLAIN)
 _NUMERIC = re.compile(r"[iuf][1248]|b1")
 _NPY = b"\x93NUMPY"
+_OUTSIDE = b"".join(
+    (
+        *(pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID),
+        *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.INST, pickle.OBJ),
+    )
+)
+"""Codes by which a pickle gets at objects of extensions and of other files and processes, and
+two old ways to call; no array needs them."""
 
 
 class RefusedError(Exception):
-    """A pickle names a global that no weight needs."""
+    """A pickle asks for something that no weight needs."""
 
 
 class _Frozen:
     """What a pickle says of one object: whose (`origin`), made of what, set to what.
 
     A pickle can call only what it gets from `_Reader.find_class`, that is, subclasses of this;
-    set a state only by the method below; and do nothing else to an instance.
+    set a state only by the method below; and do nothing else, neither to them nor to these.
     """
 
     __slots__ = ("args", "state")
@@ -72,14 +81,35 @@ class _Frozen:
         self.state = state
 
 
-class _Reader(pickle.Unpickler):
-    """Turns every global into a stand-in, or refuses it."""
+class _Reader(pickle._Unpickler):
+    """Turns every global into a stand-in, or refuses it.
+
+    This is the reader that the standard library has in Python, not its twin in C: that one
+    makes a table as long as the largest number by which a pickle remembers an object.
+    """
+
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
 
     def find_class(self, module: str, name: str) -> type[_Frozen]:
         origin = f"{module}.{name}"
         if not any(pattern.fullmatch(origin) for pattern in _ALLOWED):
             raise RefusedError(origin)
         return type("Stand-in", (_Frozen,), {"__slots__": (), "origin": origin})
+
+    def _load_bytearray(self) -> None:
+        """Read a buffer; the standard library allots what it claims to be before it reads."""
+        (size,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(size)))
+
+    def _refuse(self) -> None:
+        raise RefusedError("an object from elsewhere")
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        **dict.fromkeys(_OUTSIDE, _refuse),
+        pickle.BYTEARRAY8[0]: _load_bytearray,
+    }
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -105,7 +135,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
     except Exception as error:  # bytes that are no pickle can end in any of them
         raise WeightsError(
-            f"{path.name} is damaged, or no dictionary of arrays: {error or type(error).__name__}",
+            f"{path.name} is damaged, or no dictionary of arrays ({type(error).__name__}: {error})",
             hint="take it from its publisher again",
         ) from error
     if not arrays:
@@ -128,9 +158,6 @@ def _load(data: bytes) -> Any:
         _, _, dtype = readers[version](stream)
         if not dtype.hasobject:
             raise ValueError("it is a single array")
-    # A code of an extension may stand for an object that others have unpickled before us;
-    # without that memory it is a global like any other.
-    copyreg.clear_extension_cache()
     return _Reader(stream, encoding="latin1").load()
 
 
@@ -200,9 +227,11 @@ def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any] | None:
 
 
 def _bytes(raw: Any) -> bytes:
-    """Bytes as the protocols write them: as such, as latin-1 text, or as its encoding."""
+    """Bytes as the protocols write them: as such, as latin-1 text, as its encoding, as none."""
     if isinstance(raw, _Frozen) and raw.origin == "_codecs.encode":
         raw = raw.args[0]
+    elif isinstance(raw, _Frozen) and raw.origin.endswith("builtin__.bytes") and not raw.args:
+        raw = b""
     return raw.encode("latin-1") if isinstance(raw, str) else bytes(memoryview(raw))
 
 
@@ -216,10 +245,15 @@ def _dense(origin: str, state: dict[str, Any]) -> NDArray[Any]:
         raise ValueError("a sparse matrix lacks its numbers")
     data, minor, ends = (np.asarray(part) for part in parts)
     by_column = "csc" in origin
+    lines = columns if by_column else rows
+    counts = np.diff(ends)
+    # Counted first: an index that is too long would be written out in full.
+    if ends.shape != (lines + 1,) or counts.min(initial=0) < 0 or minor.min(initial=0) < 0:
+        raise ValueError("a sparse matrix has an index that is none")
+    if not counts.sum() == data.size == minor.size:
+        raise ValueError("a sparse matrix has not as many numbers as it says")
     dense = np.zeros((columns, rows) if by_column else (rows, columns), data.dtype)
-    major = np.repeat(np.arange(len(dense)), np.diff(ends))
-    if minor.size and minor.min() < 0:
-        raise ValueError("a sparse matrix has an index below 0")
+    major = np.repeat(np.arange(lines), counts)
     np.add.at(dense, (major, minor), data)
     return np.ascontiguousarray(dense.T) if by_column else dense
 
@@ -234,6 +268,6 @@ def _tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int,
     held = torch.load(stream, map_location="cpu", weights_only=True)
     if not isinstance(held, torch.storage.TypedStorage):
         raise ValueError("a tensor lacks its storage")
-    flat = torch.tensor([], dtype=held.dtype).set_(held.untyped())
+    flat = torch.tensor([], dtype=held.dtype).set_(held)
     # Unlike NumPy's, torch's own check that a view stays within what it looks at.
     return flat.as_strided(tuple(size), tuple(stride), offset).contiguous().numpy()

@@ -122,6 +122,7 @@ def weight_path(name: str) -> Path:
     if found.state != "present":
         if weight.embedded:
             return pull(name)
+        _refuse_change(found)
         raise missing([found])
     if weight.convert:
         if not is_converted(weight, found.digest):
@@ -170,9 +171,8 @@ def pull(
         found = standing(name, trust=False)
         if found.state == "present":
             _accept(found, progress)
-        elif found.state == "damaged" and not weight.sha256 and _is_own(found):
-            raise another_file(weight, found.digest, found.wanted, str(found.path))
         else:
+            _refuse_change(found)
             _fetch(weight, progress)
     return weight_path(name)
 
@@ -210,11 +210,8 @@ def prepare(names: Iterable[str], progress: Progress = quiet) -> None:
                 _accept(found, progress)
             elif found.weight.embedded:
                 pull(name, progress)
-            elif found.state == "damaged" and not found.weight.sha256 and _is_own(found):
-                troubles.append(
-                    another_file(found.weight, found.digest, found.wanted, str(found.path))
-                )
             else:
+                _refuse_change(found)
                 absent.append(found)
         except WeightsError as error:
             troubles.append(error)
@@ -262,9 +259,12 @@ def _places(weight: Weight, wanted: str) -> list[Path]:
     return [*([own / weight.file] if own else []), *kept]
 
 
-def _is_own(found: Standing) -> bool:
+def _refuse_change(found: Standing) -> None:
+    """Raise an error if somebody put another file where the pinned one was."""
     own = own_folder()
-    return own is not None and found.path == own / found.weight.file
+    here = own is not None and found.path == own / found.weight.file
+    if here and found.state == "damaged" and not found.weight.sha256:
+        raise another_file(found.weight, found.digest, found.wanted, str(found.path))
 
 
 def _accept(found: Standing, progress: Progress) -> None:

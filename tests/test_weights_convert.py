@@ -1,0 +1,414 @@
+"""Pickled originals become safetensors; what is more than arrays is refused, and never runs."""
+
+import builtins
+import os
+import pickle
+import struct
+import sys
+import tracemalloc
+import types
+from functools import partial
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from infra import weights
+from infra.errors import WeightsError
+from infra.weights import convert, frozen
+from tests.weights_registry import Registry, own_registry
+
+torch = pytest.importorskip("torch")
+safetensors = pytest.importorskip("safetensors.numpy")
+
+SPARSE = np.array([[0.0, 1.5, 0.0], [2.5, 0.0, 0.0]])
+
+
+@pytest.fixture
+def registry(tmp_path):
+    with own_registry(tmp_path) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def chumpy():
+    """A chumpy that can be pickled, for the real one no longer runs."""
+    module = types.ModuleType("chumpy.ch")
+    module.Ch = type("Ch", (), {"__module__": "chumpy.ch"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))
+        patch.setitem(sys.modules, "chumpy.ch", module)
+
+        def make(array):
+            made = module.Ch()
+            made.__dict__.update(x=array, _dirty_vars={"x"}, _depends_on_deps={})
+            return made
+
+        yield make
+
+
+def read(data: bytes, folder: Path, name: str = "w.pkl") -> dict[str, np.ndarray]:
+    (folder / name).write_bytes(data)
+    return frozen.read_arrays(folder / name)
+
+
+def npy(value: object) -> bytes:
+    stream = BytesIO()
+    np.save(stream, np.array(value, dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+def checkpoint(value: object) -> bytes:
+    stream = BytesIO()
+    torch.save(value, stream)
+    return stream.getvalue()
+
+
+# Arrays out of pickles.
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_flame_like_pickle_gives_its_arrays(protocol, tmp_path, chumpy):
+    model = {
+        "f": np.arange(6, dtype=np.uint32).reshape(2, 3),
+        "v_template": chumpy(np.arange(6.0).reshape(2, 3)),
+        "shapedirs": chumpy(chumpy(np.asfortranarray(np.arange(24.0).reshape(2, 3, 4)))),
+        "J_regressor": scipy.sparse.csc_matrix(SPARSE),
+        "rows": scipy.sparse.csr_matrix(SPARSE),
+        "bs_style": "lbs",
+        "face": [3, 1, np.int64(2)],
+        "names": ["a", "b"],
+        "scale": np.float64(2.0),
+        "words": np.array(["left", "out"]),
+        "nothing": None,
+    }
+    found = read(pickle.dumps(model, protocol), tmp_path)
+    assert found.keys() == model.keys() - {"bs_style", "names", "words", "nothing"}
+    np.testing.assert_array_equal(found["f"], model["f"], strict=True)
+    np.testing.assert_array_equal(found["v_template"], np.arange(6.0).reshape(2, 3))
+    np.testing.assert_array_equal(found["shapedirs"], np.arange(24.0).reshape(2, 3, 4))
+    np.testing.assert_array_equal(found["J_regressor"], SPARSE)
+    np.testing.assert_array_equal(found["rows"], SPARSE)
+    np.testing.assert_array_equal(found["face"], [3, 1, 2])
+    assert found["scale"] == 2.0
+
+
+def test_a_pickle_of_python_2_gives_its_arrays(tmp_path):
+    data = (
+        b"(dS'w'\ncnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+        b"(I1\n(I2\ntcnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\n"
+        b"S'\\x00\\x00\\x00\\x00\\x00\\x00\\xf0?\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\xc0'\ntbs."
+    )
+    np.testing.assert_array_equal(read(data, tmp_path)["w"], [1.0, -2.0])
+
+
+def test_an_npy_file_gives_its_arrays_and_tensors(tmp_path):
+    value = {"lmk": torch.arange(12).reshape(3, 4).T[1:], "bary": np.eye(3), "ids": [1, 2]}
+    found = read(npy(value), tmp_path, "e.npy")
+    np.testing.assert_array_equal(found["lmk"], value["lmk"].numpy(), strict=True)
+    np.testing.assert_array_equal(found["bary"], np.eye(3))
+    np.testing.assert_array_equal(found["ids"], [1, 2])
+
+
+NUMBERS = st.one_of(
+    arrays_of.integer_dtypes(endianness="?"),
+    arrays_of.unsigned_integer_dtypes(endianness="?"),
+    arrays_of.floating_dtypes(endianness="?", sizes=(16, 32, 64)),
+    arrays_of.boolean_dtypes(),
+)
+
+
+@given(
+    array=arrays_of.arrays(NUMBERS, arrays_of.array_shapes(min_dims=0, min_side=0, max_side=4)),
+    fortran=st.booleans(),
+    protocol=st.integers(0, 5),
+)
+def test_arrays_of_any_type_shape_and_order_come_through(
+    array, fortran, protocol, tmp_path_factory
+):
+    given_array = np.asfortranarray(array) if fortran and array.ndim else array
+    folder = tmp_path_factory.mktemp("arrays")
+    found = read(pickle.dumps({"x": given_array}, protocol), folder)["x"]
+    assert found.dtype == array.dtype.newbyteorder("=")
+    assert found.shape == array.shape
+    np.testing.assert_array_equal(found, array)
+
+
+@given(where=st.integers(0, 10_000), byte=st.integers(0, 255), protocol=st.integers(0, 5))
+def test_a_pickle_with_a_wrong_byte_ends_in_arrays_or_an_error(
+    where, byte, protocol, tmp_path_factory
+):
+    data = bytearray(
+        pickle.dumps({"a": np.eye(2), "s": scipy.sparse.csc_matrix(SPARSE), "l": [1]}, protocol)
+    )
+    data[where % len(data)] = byte
+    try:
+        found = read(bytes(data), tmp_path_factory.mktemp("wrong"))
+    except WeightsError:
+        return
+    assert all(isinstance(array, np.ndarray) for array in found.values())
+
+
+# What must not run.
+
+
+class Evil:
+    """Asks to be built by a function of its choice."""
+
+    def __init__(self, call: object, *args: object) -> None:
+        self.call = call, args
+
+    def __reduce__(self) -> tuple:
+        return self.call
+
+
+EVIL = {
+    "posix.system": lambda mark: Evil(os.system, f"touch {mark}"),
+    "builtins.eval": lambda mark: Evil(builtins.eval, f"open({str(mark)!r}, 'w')"),
+    "builtins.getattr": lambda mark: Evil(getattr, "text", "upper"),
+    "numpy.load": lambda mark: Evil(np.load, str(mark)),
+    "functools.partial": lambda mark: partial(os.system, f"touch {mark}"),
+}
+
+
+@pytest.mark.parametrize("name", EVIL)
+@pytest.mark.parametrize(
+    "write",
+    [partial(pickle.dumps, protocol=p) for p in (0, 2, 4)] + [npy],
+    ids=["0", "2", "4", "npy"],
+)
+def test_a_global_that_is_no_part_of_an_array_is_refused_by_name(name, write, tmp_path):
+    mark = tmp_path / "ran"
+    data = write({"w": np.eye(2), "x": EVIL[name](mark)})
+    word = name.rpartition(".")[2]
+    with pytest.raises(WeightsError, match=rf"asks for \S+\.{word}, .* refused"):
+        read(data, tmp_path)
+    assert not mark.exists()
+
+
+GLOBALS = b"cnumpy.core.multiarray\n_reconstruct\n", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # A subtype of one's own choice for NumPy's reconstruction.
+        b"(dS'w'\n" + GLOBALS[0] + b"(cos\nsystem\n(I0\ntS'b'\ntRs.",
+        # Setting the attributes of what a global stands for.
+        b"(dS'w'\n" + GLOBALS[1] + b"(dS'__reduce__'\nI1\nsbs.",
+        b"(dS'w'\n" + GLOBALS[1] + b"(N(dS'__call__'\nI1\nstbs.",
+        # Bytes passed off as references to objects.
+        b"(dS'w'\n" + GLOBALS[0] + b"(" + GLOBALS[1] + b"(I0\ntS'b'\ntR(I1\n(I1\nt" + GLOBALS[2]
+        + b"(S'O8'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI63\ntbI00\nS'AAAAAAAA'\ntbs.",
+        # More elements than there are bytes.
+        b"(dS'w'\n" + GLOBALS[0] + b"(" + GLOBALS[1] + b"(I0\ntS'b'\ntR(I1\n(I9\nt" + GLOBALS[2]
+        + b"(S'f8'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\nS'AAAAAAAA'\ntbs.",
+        # An instance, a persistent object, an extension.
+        b"(dS'w'\n(S'touch x'\nios\nsystem\ns.",
+        b"(dS'w'\nPx\ns.",
+        b"(dS'w'\n\x82\x01s.",
+    ],
+)  # fmt: skip
+def test_a_forged_pickle_is_an_error(body, tmp_path):
+    with pytest.raises(WeightsError):
+        read(body, tmp_path)
+
+
+CLAIM = 50_000_000
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [b"r" + struct.pack("<I", CLAIM), b"\x96" + struct.pack("<Q", CLAIM) + b"0"],
+    ids=["memo", "buffer"],
+)
+def test_a_claim_takes_no_memory(claim, tmp_path):
+    tracemalloc.start()
+    with pytest.raises(WeightsError):
+        read(b"}" + claim + b".", tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < CLAIM / 10
+
+
+@pytest.mark.parametrize("size", [(1 << 13, 1 << 14), (1 << 40, 0)])
+def test_a_sparse_matrix_of_absurd_size_is_an_error(size, tmp_path):
+    state = {"_shape": size, **{key: np.zeros(1, int) for key in ("data", "indices", "indptr")}}
+    matrix = scipy.sparse.csr_matrix(SPARSE)
+    matrix.__dict__.clear()
+    matrix.__dict__.update(state)
+    with pytest.raises(WeightsError, match=r"too large|an index that is none"):
+        read(pickle.dumps({"w": matrix}), tmp_path)
+
+
+@pytest.mark.parametrize("ends", [[0, 1 << 40, 2], [0, 1, 1], [0, 2, 1]])
+def test_a_sparse_matrix_that_miscounts_is_an_error(ends, tmp_path):
+    matrix = scipy.sparse.csr_matrix(SPARSE)
+    matrix.indptr = np.array(ends)
+    with pytest.raises(WeightsError, match="a sparse matrix has"):
+        read(pickle.dumps({"w": matrix}), tmp_path)
+
+
+def test_no_package_is_imported_for_a_pickle(tmp_path, monkeypatch):
+    data = pickle.dumps({"w": scipy.sparse.csc_matrix(SPARSE)})
+    for name in ("scipy", "scipy.sparse", "scipy.sparse._csc", "numpy._core.multiarray"):
+        monkeypatch.setitem(sys.modules, name, None)
+    np.testing.assert_array_equal(read(data, tmp_path)["w"], SPARSE)
+
+
+def test_an_index_outside_a_sparse_matrix_is_an_error(tmp_path):
+    matrix = scipy.sparse.csc_matrix(SPARSE)
+    for index in (-1, 2):
+        matrix.indices[0] = index
+        with pytest.raises(WeightsError):
+            read(pickle.dumps({"w": matrix}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [
+        ([1, 2], "no dictionary"),
+        ({"a": "text"}, "holds no arrays; its entries are a"),
+        ({}, "none"),
+    ],
+)
+def test_a_pickle_without_arrays_is_an_error(value, match, tmp_path):
+    with pytest.raises(WeightsError, match=match):
+        read(pickle.dumps(value), tmp_path)
+
+
+# Through the registry: converted once, never by a worker.
+
+
+def add(registry: Registry, name: str, data: bytes, how: str = "torch", **more: object) -> Path:
+    suffix = ".pth" if how == "torch" else ".pkl"
+    registry.add(
+        name, 'register = "https://example.org"', file=f"{name}{suffix}", convert=how, **more
+    )
+    path = registry.own / f"{name}{suffix}"
+    path.write_bytes(data)
+    return path
+
+
+def test_the_tensors_of_an_entry_are_kept_by_their_keys(registry):
+    state = {"a.weight": torch.eye(2), "b": torch.arange(3), "epoch": 3}
+    add(registry, "net", checkpoint({"state_dict": state, "opt": {}}), entry="state_dict")
+    weights.prepare(["net"])
+    path = weights.weight_path("net")
+    found = safetensors.load_file(path)
+    assert path.suffix == ".safetensors"
+    assert found.keys() == {"a.weight", "b"}
+    np.testing.assert_array_equal(found["a.weight"], np.eye(2))
+
+
+def test_tensors_that_share_memory_are_kept_apart(registry):
+    shared = torch.arange(6.0)
+    add(registry, "net", checkpoint({"a": shared, "b": shared[2:4], "c": shared.reshape(2, 3).T}))
+    found = safetensors.load_file(weights.pull("net"))
+    np.testing.assert_array_equal(found["b"], [2, 3])
+    np.testing.assert_array_equal(found["c"], shared.reshape(2, 3).T)
+
+
+def test_arrays_are_converted_as_tensors_are(registry):
+    add(registry, "flame", pickle.dumps({"f": np.arange(3, dtype=np.uint32)}), "arrays")
+    found = safetensors.load_file(weights.pull("flame"))
+    np.testing.assert_array_equal(found["f"], np.arange(3, dtype=np.uint32), strict=True)
+
+
+def test_an_absent_entry_is_an_error_that_names_those_there(registry):
+    add(
+        registry,
+        "net",
+        checkpoint({"weight": torch.eye(2), "bias": torch.ones(2)}),
+        entry="E_flame",
+    )
+    with pytest.raises(WeightsError, match="no entry 'E_flame'; its entries are weight, bias"):
+        weights.prepare(["net"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        checkpoint({"w": torch.arange(100.0)})[:-200],
+        b"not a checkpoint",
+        b"<!doctype html>",
+        b"",
+        checkpoint([torch.eye(2)]),
+        checkpoint({"epoch": 3}),
+    ],
+    ids=["truncated", "other", "page", "empty", "list", "no tensors"],
+)
+def test_a_bad_checkpoint_is_an_error_and_nothing_is_kept(registry, data):
+    path = add(registry, "net", data)
+    for ask in (weights.pull, lambda name: weights.prepare([name])):
+        with pytest.raises(WeightsError):
+            ask("net")
+    with pytest.raises(WeightsError):
+        weights.pull("net", path=path)
+    assert registry.kept() == []
+
+
+@pytest.mark.parametrize("name", ["posix.system", "builtins.eval"])
+def test_a_malicious_checkpoint_is_refused_and_nothing_is_kept(registry, name):
+    mark = registry.own / "ran"
+    path = add(registry, "net", checkpoint({"w": torch.eye(2), "x": EVIL[name](mark)}))
+    with pytest.raises(WeightsError, match=r"asks for \S+, .* refused") as error:
+        weights.pull("net", path=path)
+    assert "weights_only" not in str(error.value)
+    assert not mark.exists()
+    assert registry.kept() == []
+
+
+def test_a_worker_does_not_convert(registry, monkeypatch):
+    add(registry, "net", checkpoint({"w": torch.eye(2)}))
+    with pytest.raises(WeightsError, match="not converted yet") as error:
+        weights.weight_path("net")
+    assert error.value.hint == "limelight weights pull net"
+    ready = weights.pull("net")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpickled"))
+    monkeypatch.setattr(convert, "_checked", set())
+    assert weights.weight_path("net") == ready
+
+
+def test_a_new_original_is_converted_anew(registry):
+    path = add(registry, "net", checkpoint({"w": torch.eye(2)}))
+    weights.prepare(["net"])
+    before = weights.weight_digest("net"), weights.weight_path("net")
+    path.write_bytes(checkpoint({"w": torch.ones(3)}))
+    weights.pull("net", path=path, replace=True)
+    assert weights.weight_digest("net") != before[0]
+    np.testing.assert_array_equal(safetensors.load_file(weights.weight_path("net"))["w"], [1, 1, 1])
+
+
+def test_once_converted_the_original_may_go(registry):
+    path = add(registry, "net", checkpoint({"w": torch.eye(2)}))
+    weights.prepare(["net"])
+    path.unlink()
+    weights.prepare(["net"])
+    assert safetensors.load_file(weights.weight_path("net"))["w"].shape == (2, 2)
+
+
+def test_a_damaged_conversion_is_noticed_and_mended(registry, monkeypatch):
+    add(registry, "net", checkpoint({"w": torch.eye(2)}))
+    ready = weights.pull("net")
+    ready.write_bytes(ready.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(convert, "_checked", set())
+    assert weights.verify("net") == "damaged"
+    with pytest.raises(WeightsError, match="damaged"):
+        weights.weight_path("net")
+    weights.prepare(["net"])
+    np.testing.assert_array_equal(safetensors.load_file(weights.weight_path("net"))["w"], np.eye(2))
+
+
+def test_a_missing_package_is_told_before_anything_is_fetched(registry, monkeypatch):
+    registry.add("net", 'url = "http://127.0.0.1:9/net.pth"', file="net.pth", convert="torch")
+    monkeypatch.setattr(convert, "find_spec", lambda n: None if n == "torch" else find_spec(n))
+    with pytest.raises(WeightsError, match="torch, not installed") as error:
+        weights.pull("net")
+    assert "limelight[models]" in error.value.hint
