@@ -32,7 +32,11 @@ DEPTHS = (2, 2, 6, 2)
 HEADS = (3, 6, 12, 24)
 
 DROP_PATH = 0.1
-_APART = -100.0  # added to the logits of strangers, as in Swin
+"""Share of the samples that skip the last branch in training; the first is never skipped."""
+
+APART = -100.0
+"""What the mask adds to the logits of tokens that must not meet."""
+
 _CPU_WINDOWS = 2  # at once: their biases and logits stay in a core's cache
 
 
@@ -81,7 +85,7 @@ class Attention(nn.Module):
             else:
                 bias = relative.expand(part.stop - start, -1, -1, -1)
             if apart is not None:
-                bias = bias + _APART * apart[part, None].to(x.dtype)
+                bias = bias + APART * apart[part, None].to(x.dtype)
             # The kernel takes windows for heads, so that the clips of a batch share a bias.
             q, k, v = qkv[:, :, part].flatten(2, 3)
             out = scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1)[None])
