@@ -13,17 +13,8 @@ downloads anything big and never unpickles.
 from infra.weights.cache import cache_folder
 from infra.weights.entries import Weight, find_weight, parse_registry, registry
 from infra.weights.fetch import Progress
-from infra.weights.store import (
-    Standing,
-    State,
-    prepare,
-    pull,
-    standing,
-    together,
-    verify,
-    weight_digest,
-    weight_path,
-)
+from infra.weights.places import Standing, State, standing, together, verify
+from infra.weights.store import prepare, pull, weight_digest, weight_path
 
 __all__ = [
     "Progress",

@@ -59,7 +59,7 @@ def another_file(weight: Weight, digest: str, wanted: str, where: str = "") -> W
     return WeightsError(
         f"{where or weight.file} is another file than the weight {weight.name} was so far: "
         f"sha256 {digest}, not {wanted}",
-        hint=f"put the old file back, or accept the new one: "
+        hint="take it away or put the old one back; or accept it: "
         f"limelight weights pull {weight.name} --from {where or 'PATH'} --replace",
     )
 
