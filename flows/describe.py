@@ -38,7 +38,7 @@ def _keys(model: type[BaseModel]) -> Iterator[str]:
         allowed = _allowed(model, name)
         yield from _comment(f"{text} {allowed}".strip())
         value = getattr(defaults, name)
-        if value is None or isinstance(value, dict):
+        if field.default is None or isinstance(value, dict):
             yield f"# {name} ="
         else:
             yield f"{name} = {_toml(value)}"

@@ -97,9 +97,11 @@ class Matting(Stage[MattingConfig]):
     _model: MattingModel
     _legacy: Callable[[np.ndarray], np.ndarray] | None = None
 
-    @property
-    def offer(self) -> Offer:
+    def offers(self) -> tuple[Offer, ...]:
         """The configured model."""
+        return (self._offer(),)
+
+    def _offer(self) -> Offer:
         net, u2net = self.config.model, self.config.u2net
         if u2net is None:
             return Offer("stages.models.selfie:SelfieSegmentation", ("selfie_segmentation",))
@@ -111,13 +113,9 @@ class Matting(Stage[MattingConfig]):
             packages=("torch", "safetensors", "onnxruntime"),
         )
 
-    def weights(self) -> tuple[str, ...]:
-        """The file that the configured model loads."""
-        return self.offer.weights
-
     def setup(self) -> None:
         """Load the net."""
-        make = self.offer.load()
+        make = self._offer().load()
         net, u2net = self.config.model, self.config.u2net
         if u2net is None:
             self._model = make()

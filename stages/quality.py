@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from stages.base import ModelTable, Product, Rejected, Stage, StageConfig
 from stages.clip import Clip
@@ -60,16 +60,6 @@ class QualityConfig(StageConfig):
     model's own: 0.5 of ``classical``, 0.6 of ``fastervqa``."""
     classical: ClassicalTable = ClassicalTable()
     fastervqa: FasterVQATable = FasterVQATable()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _classical_keys(cls, values: Any) -> Any:
-        """Take ``groups`` and ``grid`` outside of a table, where older recipes have them."""
-        if not isinstance(values, dict) or "classical" in values:
-            return values
-        table = {name: value for name, value in values.items() if name in ("groups", "grid")}
-        others = {name: value for name, value in values.items() if name not in table}
-        return {**others, "classical": table} if table else others
 
     @field_validator("threshold", mode="before")
     @classmethod

@@ -244,10 +244,6 @@ def test_the_threshold_decides():
     assert stage.process(clip_of(add_noise(panned(), 25))).score < 0.1
 
 
-def test_older_configs_have_the_classical_keys_outside_of_its_table():
-    assert QualityConfig(groups=2, grid=3) == QualityConfig(classical={"groups": 2, "grid": 3})
-
-
 @pytest.mark.parametrize(("model", "threshold"), [("classical", 0.5), ("fastervqa", 0.6)])
 def test_a_model_brings_its_own_threshold(model, threshold):
     assert QualityConfig(model=model).threshold == threshold

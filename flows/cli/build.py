@@ -25,6 +25,7 @@ from flows.config import load_config, parse_config
 from flows.rerun import Only, void_outcomes
 from infra.errors import UsageError
 from infra.settings import load_settings
+from stages.registry import require
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file of the build; defaults without.")
@@ -73,6 +74,7 @@ def build(
         "backend": check_backend(backend),
     }
     check_request(parameters)
+    require(loaded.stages())
     supervise(lake)
     report(run_build(parameters, quiet=as_json), as_json=as_json)
 
@@ -87,6 +89,7 @@ def plan(
     from flows.plan import make_plan
 
     loaded = load_config(config)
+    require(loaded.stages())
     predicted = make_plan(Lake.open(lake, create=True), source or loaded.source.path, loaded)
     if as_json:
         emit(predicted.to_json())
@@ -127,6 +130,7 @@ def rerun(
     recipe = read_recipe(opened, name)
     config = parse_config(recipe.config, f"the recipe of {name}")
     check_backend(backend)
+    require(config.stages())
     supervise(lake)
     voided = void_outcomes(opened, recipe, config, stage=stage, only=only, where=where)
     if not as_json:
