@@ -10,7 +10,7 @@ demo: $(VENV)/core
 	$(BIN)/limelight demo --lake $(LAKE)
 
 test: $(VENV)/dev check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -113,7 +113,8 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             cut = site.cuts.pop(0) if site.cuts else len(body)
-            self.wfile.write(body[start : start + cut])
+            with suppress(BrokenPipeError):  # who gave up, or was ended, reads no more
+                self.wfile.write(body[start : start + cut])
 
         def log_message(self, format: str, *args: object) -> None:
             pass
