@@ -2,7 +2,9 @@
 
     python benchmarks/build.py [MEDIA] [--serial-frames 20]
 
-All on the same clips (the portraits of ../shared/media, or those of the demo), in this order:
+All on the same clips (the portraits of ../shared/media, or those of the demo), each of them in
+two files, lest the end of the build, where not all cores have work, weigh more than in a real one.
+In this order:
 
 1. Our build through `flows.builder.Build` on Ray: every stage, digests, commits, shards, release.
    The two shortest clips go first, so that the engine's start and the loading of models, which a
@@ -35,6 +37,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import av
 from parts.ceiling import measure_ceiling
 from parts.prefect_share import Share, measure_prefect
 from parts.serial import SerialJob
@@ -141,11 +144,24 @@ def prefect_share(lake: Path, source: str) -> Share:
 
 
 def portraits(folder: Path, media: Path) -> Path:
-    """A folder with the portraits among the media."""
+    """A folder with the portraits among the media, and a twin of each."""
     folder.mkdir()
     for path in sorted(path for name in PORTRAITS for path in media.glob(name)):
         (folder / path.name).symlink_to(path.resolve())
+        _twin(path, folder / f"twin_{path.name}")
     return folder
+
+
+def _twin(path: Path, target: Path) -> None:
+    """The same film in another file: another clip, by its content."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as copy:
+        copy.metadata["title"] = "twin"
+        (stream,) = source.streams.video
+        into = copy.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.stream = into
+                copy.mux(packet)
 
 
 def main() -> int:
@@ -161,14 +177,16 @@ def main() -> int:
         source = portraits(folder / "source", media)
         load = os.getloadavg()[0]
         ours = our_build(folder / "lake", source)
-        serial = serial_seconds(_made(folder / "serial"), ours.clips, arguments.serial_frames)
-        parts = ceiling(_made(folder / "ceiling"), list(ours.clips))
+        # Twins show the same: one of each pair will do.
+        once = {path: n for path, n in ours.clips.items() if not path.name.startswith("twin_")}
+        serial = serial_seconds(_made(folder / "serial"), once, arguments.serial_frames)
+        parts = ceiling(_made(folder / "ceiling"), list(once))
         prefect = prefect_share(folder / "lake", str(source))
         # Others on the machine slow a build that takes all of it: the better of two counts.
         again = our_build(folder / "lake again", source)
         ours = min(ours, again, key=lambda build: build.seconds)
     frames = sum(ours.clips.values())
-    ours_fps, serial_fps = frames / ours.seconds, frames / serial
+    ours_fps, serial_fps = frames / ours.seconds, sum(once.values()) / serial
     ceiling_fps = cores * 1e3 / sum(parts.values())
     long_s = LONG_BUILD * frames / len(ours.clips) / ours_fps
     partitions = -(-LONG_BUILD // BuildConfig().engine.partition)
