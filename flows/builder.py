@@ -19,6 +19,7 @@ from catalog.release import Release
 from catalog.sources import list_source
 from catalog.splits import assign_splits
 from flows.batches import Batches
+from flows.config import EngineTable
 from flows.ingest import Trouble, ingest
 from flows.missing import State
 from flows.stamp import Stamp
@@ -55,6 +56,12 @@ class Request:
         if not self.source:
             raise UsageError("no source was given", hint="name a folder, a glob, a URL or a list")
         check_name(self.name)
+
+
+def patience(stages: Sequence[Stage[Any]], engine: EngineTable, frames: int) -> float:
+    """Seconds after which the worker that holds a clip of so many frames counts as hung."""
+    slow = sum(offer.slowest for stage in stages for offer in stage.offers())
+    return engine.deadline_seconds + (engine.deadline_per_frame + slow) * frames
 
 
 class Build:
@@ -269,7 +276,7 @@ class Build:
                 id=clip,
                 payload=task,
                 size=min(held, 2 * engine.frame_bytes) or 2 * engine.frame_bytes,
-                deadline=engine.deadline_seconds + engine.deadline_per_frame * frames,
+                deadline=patience(self.stages, engine, frames),
             )
 
     def _quarantined_sources(self, clips: Sequence[str]) -> dict[str, Trouble]:

@@ -54,7 +54,8 @@ class EngineTable(_Table):
     deadline_seconds: float = Field(120.0, gt=0)
     """A clip may take this long ..."""
     deadline_per_frame: float = Field(1.0, gt=0)
-    """... and this much more for each of its frames, before its worker counts as hung."""
+    """... and this much more for each of its frames, before its worker counts as hung; models
+    that are slow on a processor are given more by themselves."""
     resources: dict[str, ResourcesTable] = {}
     """What a stage's worker asks of the cluster, by stage name."""
 

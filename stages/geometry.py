@@ -27,6 +27,7 @@ GEOMETRY_MODELS = {
         "stages.models.deca.model:Deca",
         weights=("deca", "flame"),
         packages=("torch", "timm", "safetensors"),
+        slowest=1.0,
     ),
 }
 """Geometry models by the name that a config gives."""

@@ -111,6 +111,7 @@ class Matting(Stage[MattingConfig]):
             f"stages.models.u2net.{kind}",
             weights=(net if by_onnx else f"{net}_torch",),
             packages=("torch", "safetensors", "onnxruntime"),
+            slowest=8.0 if net == "u2net_human_seg" else 2.0,
         )
 
     def setup(self) -> None:

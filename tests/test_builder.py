@@ -8,6 +8,7 @@ import stages.ingest
 from catalog.lake import Lake
 from catalog.members import read_recipe
 from catalog.release import Release
+from flows.builder import patience
 from flows.config import BuildConfig, SourceTable
 from flows.rerun import Only, void_outcomes
 from flows.stamp import MAX_FAILURES
@@ -355,6 +356,12 @@ def test_poisoned_clips_are_quarantined_and_no_other(tmp_path, clips):
     assert "hung" in found["hang"].reason
     assert found["leak"].error == "MemoryError"
     assert all(outcome.attempts == 2 for outcome in found.values())
+
+
+def test_models_that_are_slow_on_a_processor_are_given_time():
+    quick, slow = BuildConfig(), BuildConfig(matting={"model": "u2net_human_seg"})
+    spare = [patience(each.stages(), each.engine, 100) for each in (quick, slow)]
+    assert spare == [pytest.approx(220), pytest.approx(1020)]
 
 
 def statuses(build, status):

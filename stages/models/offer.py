@@ -22,12 +22,15 @@ class Offer:
         weights: Names, in the weights registry, of the files that it loads.
         packages: Modules beyond the core that it imports.
         hint: What to do where they are missing.
+        slowest: Seconds a frame that it may take on a slow processor: a worker that needs so
+            long is no worker that hangs.
     """
 
     path: str
     weights: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     hint: str = "pip install 'limelight[models]' (on a CUDA machine: 'limelight[gpu]')"
+    slowest: float = 0.0
 
     def check(self) -> None:
         """Make sure, without importing anything, that the model could run here.
