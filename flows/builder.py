@@ -60,8 +60,10 @@ class Request:
 
 def patience(stages: Sequence[Stage[Any]], engine: EngineTable, frames: int) -> float:
     """Seconds after which the worker that holds a clip of so many frames counts as hung."""
-    slow = sum(offer.slowest for stage in stages for offer in stage.offers())
-    return engine.deadline_seconds + (engine.deadline_per_frame + slow) * frames
+    offers = [offer for stage in stages for offer in stage.offers()]
+    a_clip = engine.deadline_seconds + sum(offer.slowest_clip for offer in offers)
+    a_frame = engine.deadline_per_frame + sum(offer.slowest for offer in offers)
+    return a_clip + a_frame * frames
 
 
 class Build:
@@ -94,7 +96,7 @@ class Build:
         self.request = request
         self.run = run
         self.stages = list(stages if stages is not None else request.config.stages())
-        require(self.stages)
+        require(self.stages, request.config.engine.stage_resources())
         self.fingerprints = fingerprints(self.stages)
         self.groups = groups(self.stages, request.config.engine.stage_resources())
         self.tally = Tally()

@@ -21,20 +21,27 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    pace: ClassVar[frozenset[str]] = frozenset()
+    """Fields that decide how fast a result comes, never which."""
+
     def table(self) -> "ModelTable":
         """The table of the model that is chosen: the field called as `model` says."""
         table: ModelTable = getattr(self, getattr(self, "model"))  # noqa: B009 - a subclass's field
         return table
 
     def deciding(self) -> dict[str, Any]:
-        """What decides the results, in JSON types: all but the tables of models not chosen."""
-        values = self.model_dump(mode="json")
-        chosen = values.get("model")
-        return {
-            name: value
-            for name, value in values.items()
-            if name == chosen or not isinstance(getattr(self, name), ModelTable)
-        }
+        """What decides the results, in JSON types.
+
+        That is all but the tables of models not chosen, and the fields named in `pace`.
+        """
+        values = self.model_dump(mode="json", exclude=set(self.pace))
+        for name, value in self:
+            if isinstance(value, ModelTable):
+                if name == values["model"]:
+                    values[name] = value.deciding()
+                else:
+                    del values[name]
+        return values
 
 
 class ModelTable(StageConfig):

@@ -6,7 +6,7 @@ are told in the camera frame, right-handed, x right, y up, z towards the viewer,
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -54,6 +54,8 @@ class DecaTable(ModelTable):
     The windows are standard deviations in seconds, symmetric in time. With all of them 0 and
     ``identity = "frame"``, each frame is found by itself, as in LCVD.
     """
+
+    pace: ClassVar[frozenset[str]] = frozenset({"batch"})
 
     region: Region = "face"
     """Triangles that are rendered. `face`: those within FLAME's own mask of the face; `lcvd`:

@@ -1,5 +1,6 @@
 """Stage `quality`: a no-reference score of sampled fragments; poor clips are turned down."""
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -19,6 +20,9 @@ QUALITY_MODELS = {
     ),
 }
 """Quality models by the name that a config gives."""
+
+DRAW_SECONDS = 30.0
+"""What one sampling may take `fastervqa` on a slow processor."""
 
 THRESHOLDS = {"classical": 0.5, "fastervqa": 0.6}
 """The models' own: settled with `classical`; the filter of LCVD's data for `fastervqa`."""
@@ -79,7 +83,10 @@ class Quality(Stage[QualityConfig]):
 
     def offers(self) -> tuple[Offer, ...]:
         """The configured model."""
-        return (QUALITY_MODELS[self.config.model],)
+        offer = QUALITY_MODELS[self.config.model]
+        if self.config.model == "fastervqa":
+            offer = replace(offer, slowest_clip=DRAW_SECONDS * self.config.fastervqa.draws)
+        return (offer,)
 
     def setup(self) -> None:
         """Load the configured model."""

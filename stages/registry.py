@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.engine.base import Resources
+from infra.errors import UsageError
 from infra.weights import prepare
 from stages.base import Stage
 from stages.frame import Frame
@@ -42,19 +43,29 @@ class Group:
     resources: Resources
 
 
-def require(stages: Iterable[Stage[Any]]) -> None:
-    """Make sure, before any work starts, that packages and weights of all stages are here.
+def require(stages: Iterable[Stage[Any]], resources: Mapping[str, Resources]) -> None:
+    """Make sure, before any work starts, that all stages will find what they need.
 
     Small weights are fetched; a pickled one is converted, which workers never do.
 
+    Args:
+        stages: The stages.
+        resources: What each stage's worker will ask of the cluster, by name.
+
     Raises:
-        UsageError: A package is missing.
+        UsageError: A package is missing, or a GPU is not asked for that a model cannot do without.
         WeightsError: Weights are missing or wrong; all of them are named.
     """
     names: dict[str, None] = {}
     for stage in stages:
         for offer in stage.offers():
             offer.check()
+            asked = resources.get(stage.name, stage.resources)
+            if offer.gpu and not asked.num_gpus:
+                raise UsageError(
+                    f"[{stage.name}] names what runs on a GPU only, and asks for none",
+                    hint=f"set num_gpus in [engine.resources.{stage.name}], e.g. num_gpus = 0.25",
+                )
         names |= dict.fromkeys(stage.weights())
     prepare(list(names))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infra.engine.base import Note
-from infra.errors import LakeError, WeightsError
+from infra.errors import LakeError, UsageError, WeightsError
 
 
 def segfault(_: str) -> None:
@@ -37,12 +37,24 @@ def fill_disk(_: str) -> None:
     raise LakeError("the lake is full", hint="free some space")
 
 
+def load_another_net(_: str) -> None:
+    raise WeightsError("the weight u2net is another net's", hint="limelight weights pull u2net")
+
+
+def want_a_gpu(_: str) -> None:
+    raise UsageError("there is no GPU here", hint="ask for one")
+
+
 def chatter(_: str) -> None:
     sys.stderr.write("x" * 3_000_000 + "\n")
 
 
 POISONS: dict[str, Callable[[str], None]] = {
-    f.__name__: f for f in (segfault, leave, hang, leak, complain, fill_disk, chatter)
+    f.__name__: f
+    for f in (
+        *(segfault, leave, hang, leak, complain, chatter),
+        *(fill_disk, load_another_net, want_a_gpu),
+    )
 }
 
 

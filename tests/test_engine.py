@@ -21,7 +21,7 @@ from infra.engine.ledger import Claim, Ledger, amounts
 from infra.engine.open import open_engine
 from infra.engine.pool import WorkerPool
 from infra.engine.process import WorkerProcess, import_path
-from infra.errors import EngineError, LakeError, UsageError, WeightsError
+from infra.errors import EngineError, LakeError, LimelightError, UsageError, WeightsError
 from infra.settings import load_settings
 
 ECHO = "tests.engine_workers:Echo"
@@ -156,10 +156,23 @@ def test_an_item_that_killed_its_worker_once_is_done_alone_in_a_fresh_process(
     assert pid not in {other for _, other, _ in others}
 
 
-def test_a_lake_error_ends_the_run_at_once(make_pool: MakePool) -> None:
-    with pytest.raises(LakeError, match="full") as caught:
-        list(make_pool().run(words("fill_disk", *"abcdef")))
-    assert caught.value.hint == "free some space"
+HOPELESS = pytest.mark.parametrize(
+    ("payload", "error", "message", "hint"),
+    [
+        ("fill_disk", LakeError, "full", "free some space"),
+        ("load_another_net", WeightsError, "another net", "limelight weights pull u2net"),
+        ("want_a_gpu", UsageError, "no GPU", "ask for one"),
+    ],
+)
+
+
+@HOPELESS
+def test_what_no_other_item_can_survive_ends_the_run_at_once(
+    make_pool: MakePool, payload: str, error: type[LimelightError], message: str, hint: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        list(make_pool().run(words(payload, *"abcdef")))
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize(
@@ -399,13 +412,18 @@ def test_inline_loses_only_the_item_that_raises_twice() -> None:
     assert all(isinstance(result, Done) for result in results.values())
 
 
-def test_inline_raises_lake_and_weights_errors() -> None:
-    with open_engine("inline") as engine:
-        with pytest.raises(LakeError):
-            list(engine.pool("p", WorkerSpec(ECHO), Resources(), None).run(words("fill_disk")))
-        weightless = WorkerSpec("tests.engine_workers:weightless")
-        with pytest.raises(WeightsError):
-            list(engine.pool("q", weightless, Resources(), None).run(words("a")))
+@HOPELESS
+def test_inline_ends_at_once_with_it_too(
+    payload: str, error: type[LimelightError], message: str, hint: str
+) -> None:
+    with open_engine("inline") as engine, pytest.raises(error, match=message):
+        list(engine.pool("p", WorkerSpec(ECHO), Resources(), None).run(words(payload)))
+
+
+def test_inline_raises_what_keeps_a_worker_from_being_made() -> None:
+    weightless = WorkerSpec("tests.engine_workers:weightless")
+    with open_engine("inline") as engine, pytest.raises(WeightsError):
+        list(engine.pool("q", weightless, Resources(), None).run(words("a")))
 
 
 def test_inline_stops_when_cancelled() -> None:

@@ -74,7 +74,7 @@ def build(
         "backend": check_backend(backend),
     }
     check_request(parameters)
-    require(loaded.stages())
+    check_models(loaded)
     supervise(lake)
     report(run_build(parameters, quiet=as_json), as_json=as_json)
 
@@ -89,7 +89,7 @@ def plan(
     from flows.plan import make_plan
 
     loaded = load_config(config)
-    require(loaded.stages())
+    check_models(loaded)
     predicted = make_plan(Lake.open(lake, create=True), source or loaded.source.path, loaded)
     if as_json:
         emit(predicted.to_json())
@@ -130,7 +130,7 @@ def rerun(
     recipe = read_recipe(opened, name)
     config = parse_config(recipe.config, f"the recipe of {name}")
     check_backend(backend)
-    require(config.stages())
+    check_models(config)
     supervise(lake)
     voided = void_outcomes(opened, recipe, config, stage=stage, only=only, where=where)
     if not as_json:
@@ -154,6 +154,7 @@ def schedule_build(
         "backend": load_settings().backend,
     }
     check_request(parameters, origin=str(config))
+    check_models(loaded)
     supervise(lake)
     from flows.build import build_dataset
     from flows.serving import serve_schedule
@@ -197,6 +198,11 @@ def check_backend(backend: str) -> str:
     if backend not in ("ray", "inline"):
         raise UsageError(f"no backend is called {backend!r}; allowed are ray and inline")
     return backend
+
+
+def check_models(config: Any) -> None:
+    """Refuse a build whose models cannot run, before anything is started."""
+    require(config.stages(), config.engine.stage_resources())
 
 
 def absolute_source(source: str) -> str:

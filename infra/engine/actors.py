@@ -54,7 +54,12 @@ class ActorHand:
             max_task_retries=0,
         )
         self._actor: Any = host.remote(
-            name, spec, memory_bytes=resources.memory_bytes, log=log, path=path
+            name,
+            spec,
+            memory_bytes=resources.memory_bytes,
+            log=log,
+            path=path,
+            gpus=resources.num_gpus,
         )
 
     def start(self) -> None:

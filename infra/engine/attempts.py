@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass
 
 from infra.engine.base import Kind, WorkerSpec
-from infra.errors import EngineError, LimelightError
+from infra.errors import EngineError, LakeError, LimelightError, UsageError, WeightsError
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Broken:
 
 
 Attempted = Success | Failure | Broken
+
+
+HOPELESS = (LakeError, WeightsError, UsageError)
+"""What a worker may raise that no other item can survive either: a full disk, a weight that is
+another net's, a machine without what the config asks for."""
 
 
 class HostLostError(Exception):

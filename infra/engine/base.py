@@ -142,7 +142,8 @@ class Pool(Protocol):
 
         Raises:
             LakeError: A worker raised one (disk full, read-only): nothing else will go well.
-            WeightsError: A worker cannot be made for want of a weight.
+            WeightsError: A worker lacks a weight, or has another net's.
+            UsageError: A worker's machine has not what the config asks for.
             EngineError: No worker can be made, or they die whatever they are given.
         """
 

@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from infra.engine.attempts import cannot_make, error_name
+from infra.engine.attempts import HOPELESS, cannot_make, error_name
 from infra.engine.base import Worker, WorkerSpec
-from infra.errors import LakeError, LimelightError
+from infra.errors import LimelightError
 from infra.processes import die_with_parent
 
 # First byte of each message to the host; the rest is its body.
@@ -70,7 +70,7 @@ def answer(worker: Worker, payload: bytes, connection: Connection) -> bytes:
     try:
         value: Any = worker.run(pickle.loads(payload), note)  # noqa: S301 - from our own driver
         return VALUE + pickle.dumps(value)
-    except LakeError as error:
+    except HOPELESS as error:
         traceback.print_exception(error)
         return BROKEN + pickle.dumps(error)
     except MemoryError as error:

@@ -10,10 +10,10 @@ from threading import Lock
 from time import monotonic
 from typing import Self
 
-from infra.engine.attempts import cannot_make, error_name, other_worker
+from infra.engine.attempts import HOPELESS, cannot_make, error_name, other_worker
 from infra.engine.base import Done, Item, Lost, Resources, Result, Worker, WorkerSpec
 from infra.engine.process import TAIL_LINES
-from infra.errors import EngineError, LakeError, LimelightError
+from infra.errors import EngineError, LimelightError
 
 ATTEMPTS = 2
 
@@ -55,7 +55,7 @@ class InlinePool:
             try:
                 value = worker.run(item.payload, notes.append)
                 return Done(item.id, value, self._name, monotonic() - began, attempt)
-            except LakeError:
+            except HOPELESS:
                 raise
             except (Exception, SystemExit) as error:
                 self._discard()

@@ -63,16 +63,26 @@ class WorkerProcess:
         memory_bytes: Its memory limit (0 = none).
         log: File that takes its stdout and stderr.
         path: Folders to import from, before the installed packages.
+        gpus: How much of the machine's GPUs it asked for; with 0 it is shown none. (Ray shows
+            those that an actor was given, but all of them to one that asked for none.)
     """
 
     def __init__(
-        self, name: str, spec: WorkerSpec, *, memory_bytes: int, log: Path, path: Sequence[str]
+        self,
+        name: str,
+        spec: WorkerSpec,
+        *,
+        memory_bytes: int,
+        log: Path,
+        path: Sequence[str],
+        gpus: float = 0.0,
     ) -> None:
         self.name = name
         self._spec = spec
         self._memory_bytes = memory_bytes
         self._log = log
         self._path = path
+        self._gpus = gpus
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._sentinel = -1
@@ -95,6 +105,8 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         environment = os.environ | dict.fromkeys(_ONE_THREAD, "1")
         environment["PYTHONPATH"] = os.pathsep.join(self._path)
+        if not self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with theirs, self._log.open("ab") as log:
             self._process = subprocess.Popen(

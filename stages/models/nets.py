@@ -21,8 +21,8 @@ N = TypeVar("N", bound=nn.Module)
 def best_device() -> torch.device:
     """The GPU that this process may use, otherwise the processor.
 
-    Ray shows a worker the GPUs that its stage asked for (``[engine.resources.<stage>]``), so
-    that this is all a model has to ask.
+    A build's worker is shown the GPUs that its stages asked for (``[engine.resources.<stage>]``)
+    and no others, so that this is all a model has to ask.
     """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -92,6 +92,9 @@ def ready_net(
                 f"{name} is no {type(net).__name__}: it {words} {', '.join(keys[:3])}{more}",
                 hint="see `limelight weights list` for the file that is meant",
             )
+    # Otherwise convolutions in float32 are rounded to ten bits on a GPU, in silence.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     net.load_state_dict(state, strict=True)
     net.eval().requires_grad_(False)
     return net.to(device or best_device(), getattr(torch, precision))

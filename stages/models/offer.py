@@ -24,6 +24,8 @@ class Offer:
         hint: What to do where they are missing.
         slowest: Seconds a frame that it may take on a slow processor: a worker that needs so
             long is no worker that hangs.
+        slowest_clip: The same for a clip, whatever its length.
+        gpu: It runs on a GPU only.
     """
 
     path: str
@@ -31,6 +33,8 @@ class Offer:
     packages: tuple[str, ...] = ()
     hint: str = "pip install 'limelight[models]' (on a CUDA machine: 'limelight[gpu]')"
     slowest: float = 0.0
+    slowest_clip: float = 0.0
+    gpu: bool = False
 
     def check(self) -> None:
         """Make sure, without importing anything, that the model could run here.

@@ -1,8 +1,8 @@
 """What draws a posed mesh: one interface, chosen by name.
 
 A geometry model says where the mesh is (`PosedMesh`), a renderer what is seen of it. Renderers
-agree on all but rounding, and a config names its own: a result never depends on what a machine
-happens to have.
+agree on all but rounding, and a config names its own: which one draws never depends on what a
+machine happens to have.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -80,12 +80,13 @@ PROCESSOR: Renderer = NumbaRenderer()
 
 RENDERERS: Mapping[RendererName, Offer] = {
     "numba": Offer("stages.models.raster.renderer:NumbaRenderer"),
-    "cuda": Offer("stages.models.raster.cuda:CudaRenderer", packages=("torch", "triton")),
+    "cuda": Offer("stages.models.raster.cuda:CudaRenderer", packages=("torch", "triton"), gpu=True),
     "pytorch3d": Offer(
         "stages.models.raster.pytorch3d:Pytorch3dRenderer",
         packages=("torch", "pytorch3d"),
         hint="PyTorch3D is built from its source for a machine's torch and CUDA (its INSTALL.md);"
         ' renderer = "numba" and "cuda" need no such build and draw the same',
+        slowest=15.0,
     ),
 }
 """Renderers by the name that a config gives."""
