@@ -56,12 +56,17 @@ class FaceFitter:
         """The largest and most lasting face of frames that follow each other.
 
         Args:
-            frames: uint8 RGB (H, W, 3), all of one size; gone through twice, so no iterator.
+            frames: uint8 RGB (H, W, 3), all of one size; gone through twice.
             fps: Frames a second, above 0.
 
         Returns:
             Its geometry in every frame; None where there is no face in any.
+
+        Raises:
+            ValueError: ``frames`` can be gone through only once, or ``fps`` is not above 0.
         """
+        if iter(frames) is frames:
+            raise ValueError("frames must be a sequence, or frames of a clip: not an iterator")
         track = track_landmarks(frames, fps=fps, model=self._landmarks)
         return self._model.fit(frames, track) if track else None
 

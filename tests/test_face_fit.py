@@ -37,6 +37,13 @@ def test_frames_give_a_geometry_each(fitter):
     assert len(geometry) == len(list(fitter.shading(geometry, 64))) == 4
 
 
+def test_an_iterator_is_refused_before_it_is_used_up(fitter):
+    frames = iter([astronaut()])
+    with pytest.raises(ValueError, match="not an iterator"):
+        fitter.frames(frames, fps=25)
+    assert next(frames) is not None
+
+
 def test_kept_arrays_are_relit_like_the_face_itself(fitter, tmp_path):
     geometry = fitter.picture(astronaut())
     np.savez(tmp_path / "params.npz", **geometry.arrays())
