@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from flows.server import (
     stop_server,
 )
 
+if TYPE_CHECKING:
+    import torch
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -23,6 +27,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs {SHARED}, which is absent here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def gpu() -> "torch.device":
+    """A CUDA GPU, for tests marked ``cuda``; they skip where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU, and there is none here")
+    return torch.device("cuda")
 
 
 @pytest.fixture(scope="session")

@@ -62,13 +62,13 @@ def test_numbers_of_the_encoder_are_the_references(folded):
         np.testing.assert_allclose(parts[name], golden[f"code_{name}"], rtol=0, atol=1e-5)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gives_the_same_numbers_in_half_precision():
+@pytest.mark.cuda
+def test_a_gpu_gives_the_same_numbers_in_half_precision(gpu):
     golden = golden_arrays("deca_encoder")
     encoder = _encoder()
     fold_batch_norms(encoder)
-    encoder.to("cuda", torch.float16)
-    pictures = torch.from_numpy(golden["image_uint8"])[None].to("cuda", torch.float16) / 255
+    encoder.to(gpu, torch.float16)
+    pictures = torch.from_numpy(golden["image_uint8"])[None].to(gpu, torch.float16) / 255
     with torch.inference_mode():
         code = encoder(pictures).float().cpu()
     scale = np.abs(golden["params_236"]).max()

@@ -159,13 +159,6 @@ def test_without_a_c_compiler_the_error_says_what_to_install(cuda, monkeypatch):
         load_renderer("cuda")
 
 
-@pytest.fixture
-def gpu() -> torch.device:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA GPU, and there is none here")
-    return torch.device("cuda")
-
-
 @pytest.mark.cuda
 @pytest.mark.parametrize("case", ["random", "strange", *CASES])
 def test_a_gpu_draws_what_the_processor_draws_to_the_bit(cuda, gpu, case):
