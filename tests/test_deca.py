@@ -8,7 +8,7 @@ import torch
 
 from infra.errors import WeightsError
 from stages.geometry import Geometry, GeometryConfig
-from stages.models.deca.camera import over_crop
+from stages.models.deca.camera import Placement
 from stages.models.deca.coefficients import CODE, SPLIT, Coefficients
 from stages.models.deca.crop import crop_transforms, cut_crop, head_boxes
 from stages.models.deca.encoder import ResnetEncoder, fold_batch_norms
@@ -100,10 +100,11 @@ def test_windows_of_no_length_change_nothing():
 
 def test_a_still_head_stays_where_it_is_while_its_crop_wanders():
     wandering = _coefficients(12)
+    head = Placement(np.full(12, 900.0), np.tile((256.0, 250.0), (12, 1)))
     still = replace(
         wandering[np.zeros(12, int)],
         tform=wandering.tform,
-        cam=over_crop(np.tile((256.0, 250.0, 900.0), (12, 1)), wandering.tform),
+        cam=head.camera(wandering.tform),
     )
     steady = steady_motion(still, 2)
     for name, each in still.arrays().items():

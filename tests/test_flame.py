@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import WeightsError
-from stages.models.deca.camera import in_picture, over_crop, project, to_picture
+from stages.models.deca.camera import Placement, project, to_picture
+from stages.models.deca.coefficients import CODE, Coefficients
 from stages.models.deca.crop import SIDE, crop_transforms, cut_crop, head_boxes
 from stages.models.deca.flame import Flame, rotation_matrices
 from stages.models.deca.landmarks import FlameLandmarks, contour_rows
@@ -146,20 +147,16 @@ boxes = st.tuples(st.floats(-50, 550), st.floats(-50, 550), st.floats(20, 600))
 
 @given(cameras, boxes)
 def test_a_camera_is_where_it_shows_the_origin_and_a_metre(cam, box):
-    cam = np.array([cam], np.float32)
-    tform = crop_transforms(np.array([box]), whole=False)
-    ((x, y, metre),) = in_picture(cam, tform)
+    code = np.zeros((1, CODE))
+    code[0, 206:209] = cam
+    face = Coefficients.from_code(code, crop_transforms(np.array([box]), whole=False))
+    there = Placement.of(face)
     points = np.array([[(0, 0, 0), (1, 0, 0)]], np.float32)
-    ((origin, right),) = (to_picture(project(points, cam), tform, (512, 512))[..., :2] + 1) * 256
-    np.testing.assert_allclose((x, y), origin, atol=0.01)
-    assert right[0] - origin[0] == pytest.approx(metre, rel=1e-4)
-
-
-@given(cameras, boxes)
-def test_a_camera_comes_back_from_the_picture(cam, box):
-    cam = np.array([cam], np.float32)
-    tform = crop_transforms(np.array([box]), whole=False)
-    np.testing.assert_allclose(over_crop(in_picture(cam, tform), tform), cam, atol=1e-5)
+    ((origin, right),) = (
+        to_picture(project(points, face.cam), face.tform, (512, 512))[..., :2] + 1
+    ) * 256
+    np.testing.assert_allclose(there.place[0], origin, atol=0.01)
+    assert right[0] - origin[0] == pytest.approx(there.size[0], rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.models.deca.camera import Placement
 from stages.models.deca.coefficients import Coefficients
-from stages.models.motion import (
-    Placement,
-    align_motion,
-    closest_frame,
-    relight,
-    smooth_motion,
-)
+from stages.models.deca.motion import align_motion, closest_frame
+from stages.models.deca.steady import steady_motion
 from stages.models.rotations import (
     angles,
     axis_angles,
@@ -212,7 +208,7 @@ def test_released_alignments_are_the_reference_s(alignment, case):
 
 def test_a_relit_frame_is_the_reference_s():
     frame, light = golden("in_drv")[2:3], golden("in_light").light[0]
-    for got, case in ((frame, "single"), (relight(frame, light), "single_with_light")):
+    for got, case in ((frame, "single"), (frame.under(light), "single_with_light")):
         for name, wanted in golden(f"out_{case}").arrays().items():
             np.testing.assert_allclose(got.arrays()[name], wanted, rtol=0, atol=1e-6, err_msg=name)
 
@@ -425,14 +421,14 @@ def test_smoothing_calms_the_head_in_the_picture_whatever_the_crops_do():
     rng = generator("calm")
     steady = some_face(rng, 1)[np.zeros(60, int)]
     crops = recropped(rng, steady)  # the same head, through crops that jump about
-    smooth = smooth_motion(crops, 2)
+    smooth = steady_motion(crops, 2)
     np.testing.assert_allclose(Placement.of(smooth).place, Placement.of(steady).place, atol=0.05)
     jitter = replace(
         steady,
         pose=steady.pose + rng.normal(0, 0.03, (60, 6)).astype(np.float32),
         exp=steady.exp + rng.normal(0, 0.1, (60, 50)).astype(np.float32),
     )
-    calm = smooth_motion(jitter, 2)
+    calm = steady_motion(jitter, 2)
     assert unrest(calm) < 0.5 * unrest(jitter)
     assert calm.exp.std(axis=0).mean() < 0.5 * jitter.exp.std(axis=0).mean()
-    assert smooth_motion(jitter, 0) is jitter
+    assert steady_motion(jitter, 0) is jitter

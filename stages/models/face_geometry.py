@@ -64,9 +64,12 @@ class FaceGeometry:
         return len(self.light)
 
     def under(self, light: NDArray[Any]) -> "FaceGeometry":
-        """The same face under another light: (9, 3), or (T, 9, 3) for each frame."""
-        lit = np.broadcast_to(light, self.light.shape).astype(np.float32)
-        return replace(self, light=lit)
+        """The same face under another light: (9, 3), or (T, 9, 3) for each frame.
+
+        Raises:
+            ValueError: The light has another shape.
+        """
+        return replace(self, light=light_of_frames(light, len(self)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by name, light and size among them: what ``params.npz`` holds."""
@@ -77,6 +80,18 @@ class FaceGeometry:
         """Of the arrays that ``params.npz`` holds."""
         own = {name: each for name, each in arrays.items() if name not in ("light", "size")}
         return cls(arrays["light"], own, int(arrays["size"]))
+
+
+def light_of_frames(light: NDArray[Any], frames: int) -> NDArray[np.float32]:
+    """The light on each frame, (T, 9, 3), of one for all, (9, 3), or of just that.
+
+    Raises:
+        ValueError: The light has another shape.
+    """
+    wanted = (frames, 9, 3)
+    if light.shape not in ((9, 3), wanted):
+        raise ValueError(f"light must have shape (9, 3) or {wanted}, not {light.shape}")
+    return np.broadcast_to(light, wanted).astype(np.float32)
 
 
 class GeometryModel(Protocol):

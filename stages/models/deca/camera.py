@@ -5,11 +5,13 @@ picture's, both image frames in which y points down, smaller z is nearer, and x 
 -1 to 1 between the edges.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.models.deca.coefficients import Coefficients
 from stages.models.deca.crop import SIDE
 from stages.models.shading import camera_frame
 
@@ -56,33 +58,42 @@ def to_picture(
     return np.concatenate([pixels / edges * 2 - 1, points[..., 2:]], axis=-1)
 
 
-def in_picture(cam: NDArray[Any], tform: NDArray[Any]) -> NDArray[np.float64]:
-    """What a camera over a crop is over the picture: where it shows the head, and how large.
+@dataclass(frozen=True)
+class Placement:
+    """Where a head lies in the picture, whatever crop it was measured in.
 
-    Unlike `cam`, this does not change when the crop moves over a head that stands still.
+    DECA's camera (s, x, y) puts FLAME's origin at ``112 (1 + s (x, -y))`` of the crop, which
+    tform A cut out of the picture: so ``p = A^-1`` of that, and ``k = 112 s / sqrt|det A|``.
+    Unlike the camera, neither changes when the crop moves over a head that stands still.
 
-    Args:
-        cam: (T, 3).
-        tform: (T, 3, 3).
-
-    Returns:
-        float64 (T, 3): x and y of FLAME's origin in pixels, and pixels a metre.
+    Attributes:
+        size: float64 (T,), pixels of the picture for one of FLAME's units (metres).
+        place: float64 (T, 2), pixels, of FLAME's origin.
     """
-    scale, shift = np.split(cam.astype(np.float64), [1], axis=1)
-    zoom, offset = _similarity(tform)
-    origin = (_HALF * (1 + scale * shift * _DOWN) - offset) / zoom
-    return np.concatenate([origin, _HALF * scale / zoom], axis=1)
+
+    size: NDArray[np.float64]
+    place: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, face: Coefficients) -> Self:
+        """The placement that camera and crop of a face amount to."""
+        linear, shift = _affine(face.tform)
+        camera = face.cam.astype(np.float64)
+        scale, offset = camera[:, :1], camera[:, 1:]
+        crop = _HALF * (1 + scale * offset * _DOWN)
+        place = np.linalg.inv(linear) @ (crop - shift)[..., None]
+        return cls(_HALF * scale[:, 0] / np.sqrt(np.abs(np.linalg.det(linear))), place[..., 0])
+
+    def camera(self, tform: NDArray[Any]) -> NDArray[np.float32]:
+        """DECA's camera, float32 (T, 3), that says the same of crops ``tform`` (T, 3, 3)."""
+        linear, shift = _affine(tform)
+        scale = self.size[:, None] * np.sqrt(np.abs(np.linalg.det(linear)))[:, None] / _HALF
+        crop = (linear @ self.place[..., None])[..., 0] + shift
+        offset = (crop / _HALF - 1) * _DOWN / scale
+        return np.concatenate([scale, offset], axis=1).astype(np.float32)
 
 
-def over_crop(places: NDArray[np.float64], tform: NDArray[Any]) -> NDArray[np.float32]:
-    """The inverse of `in_picture`: cameras (T, 3) over crops."""
-    zoom, offset = _similarity(tform)
-    scale = places[:, 2:] * zoom / _HALF
-    shift = ((places[:, :2] * zoom + offset) / _HALF - 1) / scale * _DOWN
-    return np.concatenate([scale, shift], axis=1).astype(np.float32)
-
-
-def _similarity(tform: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Zoom (T, 1) and offset (T, 2) of transforms that do not turn, as those of crops."""
-    wide = tform.astype(np.float64)
-    return wide[:, 0, :1], wide[:, :2, 2]
+def _affine(tform: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The linear part (T, 2, 2) and the shift (T, 2) of crops (T, 3, 3)."""
+    exact = tform.astype(np.float64)
+    return exact[:, :2, :2], exact[:, :2, 2]

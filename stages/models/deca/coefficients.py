@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.models.face_geometry import FaceGeometry
+from stages.models.face_geometry import FaceGeometry, light_of_frames
 
 SPLIT = {"shape": 100, "tex": 50, "exp": 50, "pose": 6, "cam": 3, "light": 27}
 """Numbers of each part, in the order of DECA's code vector."""
@@ -69,6 +69,14 @@ class Coefficients:
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """All arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def under(self, light: NDArray[Any]) -> Self:
+        """The same face under another light: (9, 3), or (T, 9, 3) for each frame.
+
+        Raises:
+            ValueError: The light has another shape.
+        """
+        return replace(self, light=light_of_frames(light, len(self)))
 
     def geometry(self, size: int, **more: NDArray[Any]) -> FaceGeometry:
         """These numbers as the geometry model `stages.models.deca.model.Deca` takes them.

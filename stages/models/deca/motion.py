@@ -23,57 +23,22 @@ which axes the driver's head was measured. LCVD's code takes the first frame as 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.models.deca.camera import Placement
 from stages.models.deca.coefficients import Coefficients
-from stages.models.rotations import angles, axis_angles, matrices, smooth_rotations
-from stages.smoothing import smooth_series
+from stages.models.deca.steady import steady_motion
+from stages.models.rotations import angles, axis_angles, matrices
 
 Alignment = Literal["relative", "relative_paper", "absolute", "absolute_paper", "so3"]
 
 Base = Literal["first", "closest"]
 """Which of the driver's frames answers to the reference: its first, or the one whose head is
 turned most nearly as the reference's."""
-
-_HALF = 112.0  # DECA's projection -1..1 spans the 224 pixels of the crop
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a head lies in the picture, whatever crop it was measured in.
-
-    DECA's camera (s, x, y) puts FLAME's origin at ``112 (1 + s (x, -y))`` of the crop, which
-    tform A cut out of the picture: so ``p = A^-1`` of that, and ``k = 112 s / sqrt|det A|``.
-
-    Attributes:
-        size: float64 (T,), pixels of the picture for one of FLAME's units (metres).
-        place: float64 (T, 2), pixels, of FLAME's origin.
-    """
-
-    size: NDArray[np.float64]
-    place: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, face: Coefficients) -> Self:
-        """The placement that camera and crop of a face amount to."""
-        linear, shift = _affine(face.tform)
-        camera = face.cam.astype(np.float64)
-        scale, offset = camera[:, :1], camera[:, 1:]
-        crop = _HALF * (1 + scale * offset * (1, -1))
-        place = np.linalg.inv(linear) @ (crop - shift)[..., None]
-        return cls(_HALF * scale[:, 0] / np.sqrt(np.abs(np.linalg.det(linear))), place[..., 0])
-
-    def camera(self, tform: NDArray[Any]) -> NDArray[np.float32]:
-        """DECA's camera, float32 (T, 3), that says the same of crops ``tform`` (T, 3, 3)."""
-        linear, shift = _affine(tform)
-        scale = self.size[:, None] * np.sqrt(np.abs(np.linalg.det(linear)))[:, None] / _HALF
-        crop = (linear @ self.place[..., None])[..., 0] + shift
-        offset = (crop / _HALF - 1) * (1, -1) / scale
-        return np.concatenate([scale, offset], axis=1).astype(np.float32)
 
 
 def align_motion(
@@ -93,7 +58,7 @@ def align_motion(
         light: (9, 3), or (T, 9, 3) for a light that changes.
         alignment: How the motion is carried over (see the module).
         base: The driver's frame that answers to the reference; ``absolute`` ones need none.
-        smoothing: Standard deviation, in frames, of the window that `smooth_motion` applies
+        smoothing: Standard deviation, in frames, of the window that `steady_motion` applies
             to the driver first; 0 leaves it as it is.
 
     Returns:
@@ -107,52 +72,16 @@ def align_motion(
         raise ValueError(f"the reference must be 1 frame, not {len(reference)}")
     if not len(driver):
         raise ValueError("the driver must have a frame or more, not 0")
-    driver = smooth_motion(driver, smoothing)
+    driver = steady_motion(driver, smoothing)
     at = 0 if base == "first" else closest_frame(reference, driver)
     moved = _ALIGNMENTS[alignment](reference, driver, driver[at : at + 1])
-    return relight(replace(reference[np.zeros(len(driver), int)], **moved), light)
-
-
-def relight(face: Coefficients, light: NDArray[Any]) -> Coefficients:
-    """The same face, T frames, under another light: (9, 3), or (T, 9, 3).
-
-    Raises:
-        ValueError: The light has another shape.
-    """
-    if light.shape not in ((9, 3), face.light.shape):
-        raise ValueError(f"light must have shape (9, 3) or {face.light.shape}, not {light.shape}")
-    return replace(face, light=np.broadcast_to(light, face.light.shape).astype(np.float32))
+    return replace(reference[np.zeros(len(driver), int)], **moved).under(light)
 
 
 def closest_frame(reference: Coefficients, driver: Coefficients) -> int:
     """The driver's frame whose head is the smallest turn away from the reference's."""
     heads = matrices(driver.pose[:, :3]) @ np.swapaxes(matrices(reference.pose[:, :3]), 1, 2)
     return int(angles(heads).argmin())
-
-
-def smooth_motion(face: Coefficients, sigma: float) -> Coefficients:
-    """Calm the jitter of coefficients that were found frame by frame.
-
-    A symmetric window over time, so that nothing lags: head and jaw as rotations, expression
-    as numbers, the camera as the head's place and size in the picture (so that a jitter of
-    the crops does no harm). Shape, texture, light and crops stay.
-
-    Args:
-        face: T frames.
-        sigma: Standard deviation of the window in frames; 0 changes nothing.
-    """
-    if sigma <= 0:
-        return face
-    turns = _rotations(face)
-    calm = [smooth_rotations(turns[:, part], sigma) for part in range(turns.shape[1])]
-    there = Placement.of(face)
-    placed = Placement(smooth_series(there.size, sigma), smooth_series(there.place, sigma))
-    return replace(
-        face,
-        pose=_pose(np.stack(calm, axis=1)),
-        exp=smooth_series(face.exp, sigma).astype(np.float32),
-        cam=placed.camera(face.tform),
-    )
 
 
 def _relative(r: Coefficients, d: Coefficients, b: Coefficients) -> dict[str, NDArray[Any]]:
@@ -203,9 +132,3 @@ def _rotations(face: Coefficients) -> NDArray[np.float64]:
 def _pose(rotations: NDArray[np.float64]) -> NDArray[np.float32]:
     """Poses (T, 6), each half of length pi at most, of rotations (T, 2, 3, 3)."""
     return axis_angles(rotations).reshape(-1, 6).astype(np.float32)
-
-
-def _affine(tform: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The linear part (T, 2, 2) and the shift (T, 2) of crops (T, 3, 3)."""
-    exact = tform.astype(np.float64)
-    return exact[:, :2, :2], exact[:, :2, 2]

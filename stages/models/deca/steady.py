@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.models.deca.camera import in_picture, over_crop
+from stages.models.deca.camera import Placement
 from stages.models.deca.coefficients import Coefficients
 from stages.models.rotations import axis_angles, matrices, smooth_rotations
 from stages.smoothing import smooth_series
@@ -39,12 +39,13 @@ def steady_motion(coefficients: Coefficients, sigma: float) -> Coefficients:
         return coefficients
     turns = matrices(coefficients.pose.reshape(-1, 2, 3))
     smooth = [axis_angles(smooth_rotations(turns[:, joint], sigma)) for joint in range(2)]
-    places = smooth_series(in_picture(coefficients.cam, coefficients.tform), sigma)
+    there = Placement.of(coefficients)
+    placed = Placement(smooth_series(there.size, sigma), smooth_series(there.place, sigma))
     return replace(
         coefficients,
         exp=smooth_series(coefficients.exp, sigma).astype(np.float32),
         pose=np.concatenate(smooth, axis=1).astype(np.float32),
-        cam=over_crop(places, coefficients.tform),
+        cam=placed.camera(coefficients.tform),
     )
 
 
