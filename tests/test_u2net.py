@@ -94,16 +94,23 @@ def test_keys_and_shapes_are_the_published_ones(name):
     assert list(ours) == list(golden_facts(f"{name}_keys"))
 
 
-@pytest.mark.parametrize(("name", "side"), [("u2net", 160), ("u2netp", 320)])
-def test_maps_are_the_references(name, side):
-    net = NETS[name]()
+@pytest.fixture(scope="module", params=NETS)
+def named_net(request):
+    """Each net with its name, under the rule's weights, which take seconds to draw."""
+    net = NETS[request.param]()
     net.load_state_dict(rule_state(net.state_dict()))
+    return request.param, net.eval()
+
+
+@pytest.mark.parametrize("side", [160, 320])
+def test_maps_are_the_references(named_net, side):
+    name, net = named_net
     drawn = blocks(generator(f"input:u2net_{side}"), 0, 256, (side // 16, side // 16, 3), (16, 16))
     picture = (drawn.astype(int) * 3 // 4 + pattern(64, drawn.shape)) / 255
     normal = (picture - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     shown = torch.from_numpy(normal.transpose(2, 0, 1)[None].astype(np.float32))
     with one_thread(), torch.inference_mode():
-        fused, *sides = (each[0, 0].numpy() for each in net.eval()(shown))
+        fused, *sides = (each[0, 0].numpy() for each in net(shown))
     golden, case = golden_arrays("u2net"), f"{name}_{side}"
     stride = side // 160
     np.testing.assert_allclose(fused[::stride, ::stride], golden[f"{case}_d0"], rtol=0, atol=2e-6)
