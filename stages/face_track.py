@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stages.models.face_geometry import FaceTrack
 from stages.models.faces import FaceModelName, face_model
-from stages.smoothing import smooth_landmarks
+from stages.smoothing import interpolate, smooth_landmarks
 from stages.tracking import FaceFollower, Track
 
 REDETECT = 10
@@ -69,18 +69,6 @@ def every_frame(track: Track, frames: int, sigma: float = 0.0) -> NDArray[np.flo
         (frames, n, 3) pixels: linear between the frames in which the face was seen, held
         before the first and after the last.
     """
-    every = np.arange(frames)
-    points = _interpolate(every, track.frames, np.stack(track.points))
-    sizes = np.interp(every, track.frames, track.sizes)
+    points = interpolate(frames, track.frames, np.stack(track.points))
+    sizes = np.interp(np.arange(frames), track.frames, track.sizes)
     return smooth_landmarks(points, sizes, sigma)
-
-
-def _interpolate(
-    every: NDArray[np.int_], seen: list[int], points: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Points (T, n, 3) for ``every`` frame, of those in which the face was ``seen``."""
-    where = np.interp(every, seen, np.arange(len(seen)))
-    before = np.floor(where).astype(int)
-    after = np.minimum(before + 1, len(seen) - 1)
-    share = (where - before).astype(np.float32)[:, None, None]
-    return points[before] * (1 - share) + points[after] * share

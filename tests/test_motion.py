@@ -186,6 +186,45 @@ def test_a_smoothed_series_keeps_its_range_and_its_steady_course(seed, sigma):
     np.testing.assert_allclose(smooth_series(course, sigma)[12:-12], course[12:-12])
 
 
+@given(seeds, st.floats(0, 4))
+def test_frames_that_all_count_alike_are_smoothed_as_ever(seed, sigma):
+    values = np.random.default_rng(seed).normal(size=(20, 3))
+    plain = smooth_series(values, sigma)
+    for weights in (np.ones(20), np.ones(20, bool), np.zeros(20, bool)):
+        np.testing.assert_array_equal(smooth_series(values, sigma, weights), plain)
+
+
+@few
+@given(seeds, st.floats(0.3, 4))
+def test_what_does_not_count_leaves_no_trace(seed, sigma):
+    rng = np.random.default_rng(seed)
+    values, path = rng.normal(size=(20, 2)), matrices(rng.normal(size=(20, 3)))
+    counts = rng.random(20) < 0.5
+    others, turned_aside = values.copy(), path.copy()
+    others[~counts], turned_aside[~counts] = 1e6, np.diag([1, -1, -1])
+    if counts.any():
+        for smooth, good, bad in (
+            (smooth_series, values, others),
+            (smooth_rotations, path, turned_aside),
+        ):
+            np.testing.assert_allclose(
+                smooth(bad, sigma, counts), smooth(good, sigma, counts), rtol=0, atol=1e-9
+            )
+
+
+def test_a_gap_wider_than_the_window_is_bridged_in_a_line():
+    course = np.arange(40.0)
+    seen = np.ones(40, bool)
+    seen[15:26] = False
+    smooth = smooth_series(np.where(seen, course, -1000), 1, seen)
+    assert (np.diff(smooth) > 0).all()
+    middle = slice(17, 24)  # no window of theirs, three frames to a side, reaches what was seen
+    np.testing.assert_allclose(np.diff(smooth[middle], n=2), 0, atol=1e-9)
+    seen[:30] = False
+    held = smooth_series(course, 1, seen)
+    np.testing.assert_array_equal(held[:27], held[27])
+
+
 # What LCVD does.
 
 

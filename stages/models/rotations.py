@@ -84,7 +84,9 @@ def nearest_rotations(near: NDArray[Any]) -> NDArray[np.float64]:
     return best_rotation(basis, np.swapaxes(near, -1, -2))
 
 
-def smooth_rotations(rotations: NDArray[Any], sigma: float) -> NDArray[np.float64]:
+def smooth_rotations(
+    rotations: NDArray[Any], sigma: float, weights: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
     """Average each rotation with those of the frames around it.
 
     The chordal mean (Hartley, Trumpf, Dai and Li, IJCV 2013): matrices are averaged as
@@ -94,10 +96,11 @@ def smooth_rotations(rotations: NDArray[Any], sigma: float) -> NDArray[np.float6
     Args:
         rotations: (T, 3, 3), proper rotations; neighbours less than half a turn apart.
         sigma: Standard deviation of the window in frames; 0 changes nothing.
+        weights: (T,), how much each counts, as in `stages.smoothing.smooth_series`.
 
     Returns:
         (T, 3, 3), proper rotations.
     """
     if sigma <= 0 or len(rotations) < 2:
         return np.array(rotations, np.float64)
-    return nearest_rotations(smooth_series(rotations, sigma))
+    return nearest_rotations(smooth_series(rotations, sigma, weights))

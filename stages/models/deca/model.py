@@ -79,8 +79,8 @@ class Deca:
         coefficients = Coefficients.from_code(self._encode(frames, tforms), tforms)
         if self._identity == "clip":
             coefficients = steady_identity(coefficients, track.valid)
-        coefficients = steady_motion(coefficients, self._motion_window * track.fps)
-        coefficients = steady_light(coefficients, self._light_window * track.fps)
+        coefficients = steady_motion(coefficients, self._motion_window * track.fps, track.valid)
+        coefficients = steady_light(coefficients, self._light_window * track.fps, track.valid)
         facts = {"light_direction": main_direction(coefficients.light)}
         return replace(coefficients.geometry(track.size, valid=track.valid), facts=facts)
 

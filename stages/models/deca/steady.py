@@ -25,7 +25,9 @@ def steady_identity(coefficients: Coefficients, valid: NDArray[np.bool_]) -> Coe
     return replace(coefficients, shape=shape.copy(), tex=tex.copy())
 
 
-def steady_motion(coefficients: Coefficients, sigma: float) -> Coefficients:
+def steady_motion(
+    coefficients: Coefficients, sigma: float, valid: NDArray[np.bool_] | None = None
+) -> Coefficients:
     """Smooth expression, rotations and camera over time, without lag.
 
     Rotations are averaged as rotations, cameras as what they show in the picture, so that a
@@ -34,22 +36,26 @@ def steady_motion(coefficients: Coefficients, sigma: float) -> Coefficients:
     Args:
         coefficients: Of the frames of one clip, in order.
         sigma: Standard deviation of the window in frames; 0 changes nothing.
+        valid: (T,), in which frames the face was seen: the others move as these around them
+            do. All of them without.
     """
     if sigma <= 0:
         return coefficients
     turns = matrices(coefficients.pose.reshape(-1, 2, 3))
-    smooth = [axis_angles(smooth_rotations(turns[:, joint], sigma)) for joint in range(2)]
+    smooth = [axis_angles(smooth_rotations(turns[:, joint], sigma, valid)) for joint in range(2)]
     there = Placement.of(coefficients)
-    placed = Placement(smooth_series(there.size, sigma), smooth_series(there.place, sigma))
+    placed = Placement(*(smooth_series(each, sigma, valid) for each in (there.size, there.place)))
     return replace(
         coefficients,
-        exp=smooth_series(coefficients.exp, sigma).astype(np.float32),
+        exp=smooth_series(coefficients.exp, sigma, valid).astype(np.float32),
         pose=np.concatenate(smooth, axis=1).astype(np.float32),
         cam=placed.camera(coefficients.tform),
     )
 
 
-def steady_light(coefficients: Coefficients, sigma: float) -> Coefficients:
-    """Smooth the light over time, without lag; `sigma` as in `steady_motion`."""
-    light = smooth_series(coefficients.light, sigma).astype(np.float32)
+def steady_light(
+    coefficients: Coefficients, sigma: float, valid: NDArray[np.bool_] | None = None
+) -> Coefficients:
+    """Smooth the light over time, without lag; arguments as of `steady_motion`."""
+    light = smooth_series(coefficients.light, sigma, valid).astype(np.float32)
     return replace(coefficients, light=light)
