@@ -218,7 +218,7 @@ def test_a_gap_wider_than_the_window_is_bridged_in_a_line():
     seen[15:26] = False
     smooth = smooth_series(np.where(seen, course, -1000), 1, seen)
     assert (np.diff(smooth) > 0).all()
-    middle = slice(17, 24)  # no window of theirs, three frames to a side, reaches what was seen
+    middle = slice(17, 24)  # the windows within, three frames to a side, reach nothing seen
     np.testing.assert_allclose(np.diff(smooth[middle], n=2), 0, atol=1e-9)
     seen[:30] = False
     held = smooth_series(course, 1, seen)
