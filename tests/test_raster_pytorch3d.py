@@ -1,4 +1,7 @@
-"""How PyTorch3D is called, and how its answer is read, with a stand-in of its conventions."""
+"""How PyTorch3D is called, and how its answer is read.
+
+A stand-in tells by our reading of its conventions; where the package is installed, itself.
+"""
 
 import sys
 from importlib.machinery import ModuleSpec
@@ -9,9 +12,11 @@ import pytest
 import torch
 
 from infra.errors import UsageError
+from stages.models.nets import best_device
 from stages.models.raster.renderer import load_renderer
 from stages.models.rasteriser import rasterise
-from tests.golden_render import CASES, assert_renders_the_golden, golden_render
+from stages.models.shading import paint, shape_colours
+from tests.golden_render import CASES, assert_renders_the_golden, golden_mesh, golden_render
 
 BACKEND = "stages.models.raster.pytorch3d"
 
@@ -86,6 +91,23 @@ def test_faces_are_counted_in_each_frame_anew_and_depth_from_where_the_mesh_was(
         np.testing.assert_allclose(fragments.depth[frame], depth, rtol=0, atol=1e-3)
         total = fragments.barycentrics[frame].sum(dim=-1)
         np.testing.assert_allclose(total, there, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pytorch3d_itself_gives_the_golden_render(name):
+    """As the renderers are asked to: the face of 99.9% of pixels, shading within 1 of 255."""
+    pytest.importorskip("pytorch3d")
+    renderer, case = load_renderer("pytorch3d"), golden_render(name)
+    vertices = torch.from_numpy(case["in_trans_verts"])[None].to(best_device())
+    faces = torch.from_numpy(case["faces"]).to(best_device())
+    seen = sys.modules[BACKEND].rasterise(vertices, faces, case["size"])
+    found, golden = seen.face[0].cpu().numpy(), case["out_pix_to_face"]
+    assert (found == golden).mean() >= 0.999
+    (surface,) = renderer.surfaces([golden_mesh(case)], case["size"])
+    image = paint(surface, shape_colours(surface, case.get("in_lights")))
+    both = (found >= 0) & (golden >= 0)
+    off = image[both] - case["out_image"].transpose(1, 2, 0)[both]
+    assert np.abs(off).max() <= 1 / 255
 
 
 def test_a_missing_pytorch3d_is_told_with_what_to_do(monkeypatch):
