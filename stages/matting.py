@@ -45,7 +45,7 @@ class U2NetTable(ModelTable):
     depends on it."""
 
     precision: Literal["float32", "float16"] = "float32"
-    """Number format of torch on a GPU; `float16` needs `runtime = "torch"`."""
+    """Number format of the network; `float16` needs `runtime = "torch"`, and pays on a GPU."""
 
     legacy: bool = False
     """Make the masks of LCVD's released code, for those who must match data that it made:

@@ -11,7 +11,7 @@ from stages.geometry import Geometry, GeometryConfig
 from stages.models.deca.camera import Placement
 from stages.models.deca.coefficients import CODE, SPLIT, Coefficients
 from stages.models.deca.crop import crop_transforms, cut_crop, head_boxes
-from stages.models.deca.encoder import ResnetEncoder, fold_batch_norms
+from stages.models.deca.encoder import ResnetEncoder, fold_batch_norms, ready_encoder
 from stages.models.deca.keypoints import IBUG_68, ibug_points
 from stages.models.deca.model import Deca
 from stages.models.deca.regions import region_faces
@@ -65,12 +65,10 @@ def test_numbers_of_the_encoder_are_the_references(folded):
 @pytest.mark.cuda
 def test_a_gpu_gives_the_same_numbers_in_half_precision(gpu):
     golden = golden_arrays("deca_encoder")
-    encoder = _encoder()
-    fold_batch_norms(encoder)
-    encoder.to(gpu, torch.float16)
+    encoder = ready_encoder(rule_deca(), device=gpu, precision="float16")
     pictures = torch.from_numpy(golden["image_uint8"])[None].to(gpu, torch.float16) / 255
     with torch.inference_mode():
-        code = encoder(pictures).float().cpu()
+        code = encoder(pictures).cpu()
     scale = np.abs(golden["params_236"]).max()
     np.testing.assert_allclose(code, golden["params_236"], rtol=0, atol=1e-3 * scale)
 
@@ -235,6 +233,20 @@ def test_a_shorter_number_format_changes_little(weights, clip, geometry):
     rounded = _deca(weights, precision="bfloat16").fit(*clip)
     difference = np.abs(rounded.parameters["pose"] - geometry.parameters["pose"]).max()
     assert 0 < difference < 2e-3
+
+
+def test_a_shorter_number_format_rounds_no_result(weights):
+    """Whose last step would otherwise be 1/32, of a camera's scale."""
+    noise = generator("input:deca rounding").random((1, 3, 224, 224), np.float32)
+    with one_thread(), torch.inference_mode():
+        exact, rounded = (
+            ready_encoder(weights["deca"], device=torch.device("cpu"), precision=precision)(
+                torch.from_numpy(noise).to(getattr(torch, precision))
+            )
+            for precision in ("float32", "bfloat16")
+        )
+    assert rounded.dtype == torch.float32
+    np.testing.assert_allclose(rounded, exact, rtol=0, atol=2e-3)
 
 
 def test_a_fit_keeps_all_236_numbers_of_every_frame(geometry):

@@ -328,6 +328,10 @@ def test_the_stage_names_the_weight_that_it_loads(table, weight):
     assert Matting(config).weights() == (weight,)
 
 
+def test_half_precision_is_kept_to_wherever_it_runs(weights):
+    assert next(model.published("u2netp", "float16").parameters()).dtype == torch.float16
+
+
 def test_half_precision_asks_for_torch():
     with pytest.raises(ValidationError, match='needs runtime = "torch"'):
         MattingConfig(u2netp={"precision": "float16"})

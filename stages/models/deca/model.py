@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from stages.models.deca.camera import project, to_picture
 from stages.models.deca.coefficients import CODE, Coefficients
 from stages.models.deca.crop import SIDE, crop_transforms, cut_crop, head_boxes
-from stages.models.deca.encoder import ResnetEncoder, fold_batch_norms
+from stages.models.deca.encoder import ready_encoder
 from stages.models.deca.flame import Flame
 from stages.models.deca.keypoints import ibug_points
 from stages.models.deca.regions import Region, region_faces
 from stages.models.deca.steady import Identity, steady_identity, steady_light, steady_motion
 from stages.models.face_geometry import FaceGeometry, FaceTrack
 from stages.models.light import main_direction
-from stages.models.nets import Precision, best_device, load_state, one_thread, ready_net
+from stages.models.nets import Precision, best_device, load_state, one_thread
 from stages.models.raster.renderer import PosedMesh
 from stages.smoothing import smooth_series
 
@@ -36,7 +36,7 @@ class Deca:
         motion_window: The same for expression, pose and camera.
         light_window: The same for the light.
         batch: Frames that go through the networks at once.
-        precision: Of the encoder.
+        precision: Of the encoder's convolutions.
         device: Where the networks run; `best_device` without.
         load: Gives the tensors of a weight by its name.
 
@@ -64,12 +64,7 @@ class Deca:
         self._batch = batch
         self._device = device or best_device()
         self._dtype = getattr(torch, precision)
-        encoder = ready_net(ResnetEncoder(), load("deca"), name="deca", device=torch.device("cpu"))
-        # Before any rounding to half precision.
-        fold_batch_norms(encoder)
-        # Colours last in memory, as crops are: a tenth faster on processors, more on GPUs.
-        encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._encoder = encoder.to(self._device, self._dtype)
+        self._encoder = ready_encoder(load("deca"), device=self._device, precision=precision)
         self._flame = Flame(load("flame")).to(self._device)
         self._faces = region_faces(self._flame.faces_tensor.cpu().numpy(), region, load)
 
@@ -98,7 +93,7 @@ class Deca:
         with one_thread():
             for crops in self._batches(frames, tforms):
                 pictures = torch.from_numpy(crops).permute(0, 3, 1, 2)
-                codes.append(self._encoder(pictures.to(self._device, self._dtype)).float())
+                codes.append(self._encoder(pictures.to(self._device, self._dtype)))
             return torch.cat(codes).cpu().numpy()
 
     def _batches(

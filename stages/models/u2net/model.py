@@ -53,7 +53,7 @@ class U2NetMatting:
         Args:
             net: ``u2net_human_seg`` or ``u2netp``.
             runtime: What runs it: decides which of the registry's files is loaded.
-            precision: Of torch on a GPU; everything else is float32.
+            precision: Of torch; an ONNX file brings its own.
             batch: As above, on a GPU. The processor takes one at a time, which suits its caches:
                 four at once took a third longer on torch, and gained nothing on ONNX Runtime.
             radius: As above.
@@ -90,14 +90,8 @@ def published(net: str, precision: Precision = "float32") -> U2Net:
     Raises:
         WeightsError: They are not here, or those of another network.
     """
-    weight, device = f"{net}_torch", best_device()
-    return ready_net(
-        NETWORKS[net](),
-        load_state(weight),
-        name=weight,
-        device=device,
-        precision=precision if device.type == "cuda" else "float32",
-    )
+    weight = f"{net}_torch"
+    return ready_net(NETWORKS[net](), load_state(weight), name=weight, precision=precision)
 
 
 def onnx_maps(session: OnnxNet) -> Maps:
