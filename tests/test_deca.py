@@ -289,19 +289,28 @@ def test_a_render_of_another_size_shows_the_same(steady, geometry):
     assert small.any()
 
 
-def test_a_release_is_relit_without_its_video(steady, geometry, tmp_path):
+def test_a_release_is_relit_without_its_video_and_without_the_encoder(
+    weights, steady, geometry, tmp_path
+):
     np.savez(tmp_path / "params.npz", **geometry.arrays())
     with np.load(tmp_path / "params.npz") as archive:
         kept = FaceGeometry.from_arrays(dict(archive))
     light = np.zeros((9, 3), np.float32)
     light[0], light[1] = 2, (0.8, -0.8, 0)
-    relit = list(shading_pictures(steady, kept.under(light), SIZE))
+    bare = _deca({name: each for name, each in weights.items() if name != "deca"})
+    relit = list(shading_pictures(bare, kept.under(light), SIZE))
     fresh = list(shading_pictures(steady, geometry.under(light), SIZE))
     np.testing.assert_array_equal(relit, fresh)
     first = relit[0].astype(int)
     half = np.nonzero(first.any(axis=2))[1].mean().astype(int)
     assert first[:, half:, 0].sum() > 1.1 * first[:, :half, 0].sum()  # red from the right
     assert first[:, half:, 1].sum() < first[:, :half, 1].sum() / 1.1  # green from the left
+
+
+def test_an_encoder_of_another_architecture_is_refused_before_any_clip(weights):
+    torn = dict(list(weights["deca"].items())[:-1])
+    with pytest.raises(WeightsError, match=r"no ResnetEncoder: it lacks layers\.2\.bias"):
+        _deca(weights | {"deca": torn}).ready()
 
 
 @pytest.mark.parametrize("name", ["A", "B"], ids=["frontal", "turned"])

@@ -97,6 +97,16 @@ def light_of_frames(light: NDArray[Any], frames: int) -> NDArray[np.float32]:
 class GeometryModel(Protocol):
     """Finds shape and light, and says where the shape is."""
 
+    def ready(self) -> None:
+        """Load what only `fit` takes, which loads it otherwise.
+
+        Who wants to fit learns so at once whether it is there; who has kept a geometry needs
+        none of it.
+
+        Raises:
+            WeightsError: A weight is missing, or is not what it should be.
+        """
+
     def fit(self, frames: Iterable[NDArray[np.uint8]], track: FaceTrack) -> FaceGeometry:
         """Fit all frames of a clip.
 

@@ -63,6 +63,9 @@ class MeshGeometry:
         self._faces = face_mesh_triangles()
         self._skin = skin_triangles(self._faces)
 
+    def ready(self) -> None:
+        """See `stages.models.face_geometry.GeometryModel`; it takes nothing more."""
+
     def fit(self, frames: Iterable[NDArray[np.uint8]], track: FaceTrack) -> FaceGeometry:
         """Fit the light and the pose of a clip; its frames are read once."""
         vertices = track.points[:, :MESH_POINTS] + _CORNER

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stages.models.deca.camera import project, to_picture
 from stages.models.deca.coefficients import CODE, Coefficients
 from stages.models.deca.crop import SIDE, crop_transforms, cut_crop, head_boxes
-from stages.models.deca.encoder import ready_encoder
+from stages.models.deca.encoder import ResnetEncoder, ready_encoder
 from stages.models.deca.flame import Flame
 from stages.models.deca.keypoints import ibug_points
 from stages.models.deca.regions import Region, region_faces
@@ -26,7 +26,8 @@ class Deca:
     """A `GeometryModel`. Its parameters are those of `Coefficients`, and ``valid``.
 
     With all windows 0 and each frame's own identity, what it finds in a frame is what DECA,
-    and so LCVD, finds in a crop around the same landmarks.
+    and so LCVD, finds in a crop around the same landmarks. The encoder is loaded by `ready`, or
+    by the first `fit`: a geometry that was kept is rendered without it.
 
     Args:
         region: Which triangles are rendered.
@@ -63,10 +64,21 @@ class Deca:
         self._light_window = light_window
         self._batch = batch
         self._device = device or best_device()
-        self._dtype = getattr(torch, precision)
-        self._encoder = ready_encoder(load("deca"), device=self._device, precision=precision)
+        self._precision: Precision = precision
+        self._load = load
+        self._encoder: ResnetEncoder | None = None
         self._flame = Flame(load("flame")).to(self._device)
         self._faces = region_faces(self._flame.faces_tensor.cpu().numpy(), region, load)
+
+    def ready(self) -> None:
+        """Load the encoder, which is for `fit` alone."""
+        self._loaded_encoder()
+
+    def _loaded_encoder(self) -> ResnetEncoder:
+        if self._encoder is None:
+            state = self._load("deca")
+            self._encoder = ready_encoder(state, device=self._device, precision=self._precision)
+        return self._encoder
 
     def fit(self, frames: Iterable[NDArray[np.uint8]], track: FaceTrack) -> FaceGeometry:
         """Find the numbers of all frames of a clip; its frames are read once."""
@@ -89,11 +101,12 @@ class Deca:
         self, frames: Iterable[NDArray[np.uint8]], tforms: NDArray[np.float64]
     ) -> NDArray[np.float32]:
         """Code vectors (T, 236) of the crops of T frames."""
+        encoder, dtype = self._loaded_encoder(), getattr(torch, self._precision)
         codes = [torch.empty(0, CODE, device=self._device)]
         with one_thread():
             for crops in self._batches(frames, tforms):
                 pictures = torch.from_numpy(crops).permute(0, 3, 1, 2)
-                codes.append(self._encoder(pictures.to(self._device, self._dtype)))
+                codes.append(encoder(pictures.to(self._device, dtype)))
             return torch.cat(codes).cpu().numpy()
 
     def _batches(
