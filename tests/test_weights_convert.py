@@ -1,12 +1,14 @@
 """Pickled originals become safetensors; what is more than arrays is refused, and never runs."""
 
 import builtins
+import json
 import os
 import pickle
 import struct
 import sys
 import tracemalloc
 import types
+import zipfile
 from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
@@ -237,6 +239,68 @@ def test_a_claim_takes_no_memory(claim, tmp_path):
     assert peak < CLAIM / 10
 
 
+class Repeated:
+    """Nested lists of ten times themselves: small in a file, endless when written out."""
+
+    def __new__(cls, depth: int = 30) -> list:
+        value: list = [0]
+        for _ in range(depth):
+            value = [value] * 10
+        return value
+
+
+def forged(shape: bytes) -> bytes:
+    """A pickled array that claims to have the shape that some pickle's code makes."""
+    kind = GLOBALS[2] + b"(U\x02f8I0\nI1\ntR(I3\nU\x01<NNNI-1\nI-1\nI0\ntb"
+    array = GLOBALS[0] + b"(" + GLOBALS[1] + b"(I0\ntU\x01btR(I1\n" + shape + kind + b"I00\nU\x00tb"
+    return b"\x80\x02}U\x01w" + array + b"s."
+
+
+MANY = np.zeros(1 << 16)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pickle.dumps({"w": Repeated()}),
+        forged(b"(" + pickle.dumps(Repeated(), 2)[2:-1] + b"t"),
+        forged(b"(" + b"I4611686018427387904\n" * 9 + b"t"),
+        pickle.dumps({f"k{number}": MANY for number in range(1100)}),
+        pickle.dumps({f"k{n}": scipy.sparse.csr_matrix((1, 1 << 20)) for n in range(65)}),
+        pickle.dumps({"t": torch.zeros(1).expand(1 << 28)}),
+    ],
+    ids=["lists", "shape of lists", "shape", "names", "matrices", "view"],
+)
+def test_a_small_file_takes_neither_time_nor_memory(data, tmp_path):
+    with pytest.raises(WeightsError, match=r"too large|shape that is none|no arrays") as error:
+        read(data, tmp_path)
+    assert len(error.value.message) < 200
+
+
+def test_one_object_under_two_names_is_rebuilt_once(tmp_path):
+    found = read(pickle.dumps({"a": MANY, "b": MANY}), tmp_path)
+    assert found["a"] is found["b"]
+
+
+def test_a_sparse_matrix_whose_counts_wrap_around_is_an_error(tmp_path):
+    matrix = scipy.sparse.csr_matrix((4, 1))
+    matrix.indptr = np.array([0, 1 << 62, -(1 << 63), -(1 << 62), 0])
+    with pytest.raises(WeightsError, match="an index that is none"):
+        read(pickle.dumps({"w": matrix}), tmp_path)
+
+
+def test_a_files_own_words_are_shown_as_plain_letters(tmp_path, registry):
+    asks = b"c\x1b]0;owned\x07\x1b[2Jx\n" + b"y" * 500 + b"\n."
+    for data in (asks, pickle.dumps({"\x1b[31mred" + "z" * 500: "text"})):
+        with pytest.raises(WeightsError) as error:
+            read(data, tmp_path)
+        assert error.value.message.isprintable()
+        assert len(error.value.message) < 200
+    add(registry, "net", checkpoint({"\x1b[31mred": {}}), entry="state_dict")
+    with pytest.raises(WeightsError, match=r"its entries are \\x1b\[31mred"):
+        weights.pull("net")
+
+
 @pytest.mark.parametrize("size", [(1 << 13, 1 << 14), (1 << 40, 0)])
 def test_a_sparse_matrix_of_absurd_size_is_an_error(size, tmp_path):
     state = {"_shape": size, **{key: np.zeros(1, int) for key in ("data", "indices", "indptr")}}
@@ -307,6 +371,17 @@ def test_the_tensors_of_an_entry_are_kept_by_their_keys(registry):
     np.testing.assert_array_equal(found["a.weight"], np.eye(2))
 
 
+def test_scores_of_numpy_beside_the_weights_are_left_out(registry):
+    scores = (np.float64(0.8), np.float32(0.7), np.eye(2))
+    add(
+        registry,
+        "net",
+        checkpoint({"state_dict": {"w": torch.eye(2)}, "validation_results": scores}),
+        entry="state_dict",
+    )
+    assert safetensors.load_file(weights.pull("net")).keys() == {"w"}
+
+
 def test_tensors_that_share_memory_are_kept_apart(registry):
     shared = torch.arange(6.0)
     add(registry, "net", checkpoint({"a": shared, "b": shared[2:4], "c": shared.reshape(2, 3).T}))
@@ -363,6 +438,112 @@ def test_a_malicious_checkpoint_is_refused_and_nothing_is_kept(registry, name):
     assert "weights_only" not in str(error.value)
     assert not mark.exists()
     assert registry.kept() == []
+
+
+ODD = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "meta": lambda: torch.empty(4, device="meta"),
+    "quantised": lambda: torch.quantize_per_tensor(torch.rand(3), 0.1, 0, torch.quint8),
+    "complex": lambda: torch.zeros(3, dtype=torch.complex128),
+    "nested": lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
+    "endless": lambda: torch.zeros(1).expand(1 << 40),
+    "expanded": lambda: torch.zeros(1).expand(1 << 28),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_tensor_is_an_error_and_nothing_is_kept(registry, kind):
+    add(registry, "net", checkpoint({"w": ODD[kind]()}))
+    with pytest.raises(WeightsError, match=r"no dense tensor|larger than itself"):
+        weights.pull("net")
+    assert registry.kept() == []
+
+
+@pytest.mark.parametrize("key", ["__metadata__", "w\ud800"])
+def test_a_key_that_cannot_be_loaded_again_is_an_error(registry, key):
+    add(registry, "net", checkpoint({key: torch.ones(1), "b": torch.ones(1)}))
+    with pytest.raises(WeightsError, match="cannot be kept as safetensors"):
+        weights.pull("net")
+    assert registry.kept() == []
+
+
+def test_a_checkpoint_that_inflates_is_refused_before_it_is_read(registry, monkeypatch):
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
+    whole = BytesIO(checkpoint({"w": torch.zeros(1 << 20)}))
+    packed = BytesIO()
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(packed, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name), zipfile.ZIP_DEFLATED)
+    for name, data in (
+        ("packed", packed.getvalue()),
+        ("number", pickle.dumps({"w": bytearray(8)}, 2)),
+    ):
+        add(registry, name, data)
+        with pytest.raises(WeightsError, match="refused, unread"):
+            weights.pull(name)
+
+
+def test_weights_of_another_architecture_are_not_pinned_in_the_place_of_the_right_ones(registry):
+    signature = convert.signature_of({"w": (2, 2)})
+    path = add(registry, "net", checkpoint({"w": torch.ones(2, 3)}), signature=signature)
+    for ask in (weights.pull, lambda name: weights.prepare([name])):
+        with pytest.raises(WeightsError, match="not the weight net: its 1 tensors have other"):
+            ask("net")
+    assert registry.kept() == []
+    path.write_bytes(checkpoint({"w": torch.eye(2)}))
+    weights.pull("net")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ({"f": np.zeros((2, 3))}, "it lacks face"),
+        ({"f": np.zeros((2, 4)), "face": np.zeros(5)}, "its f has another shape"),
+        ({"f": np.zeros((2, 3)), "face": np.zeros((5, 1))}, "its face has another shape"),
+    ],
+)
+def test_arrays_of_another_form_are_not_kept(registry, arrays, match):
+    path = add(registry, "flame", pickle.dumps(arrays), "arrays")
+    forms = "shapes = { f = [2, 3], face = [0] }\n"
+    registry.path.write_text(registry.path.read_text() + forms)
+    with pytest.raises(WeightsError, match=match):
+        weights.pull("flame")
+    assert registry.kept() == []
+    path.write_bytes(pickle.dumps({"f": np.zeros((2, 3)), "face": np.zeros(7), "more": np.eye(1)}))
+    weights.pull("flame")
+
+
+def test_the_registry_tells_every_checkpoint_by_the_shapes_of_the_published_one():
+    golden = Path(__file__).parent / "golden"
+    deca = json.loads((golden / "deca_encoder.json").read_text())["state_dict_keys"]
+    shapes = {"deca": {key: tuple(shape) for key, shape, _ in deca}}
+    for name, file in {
+        "fastervqa": "fastervqa_keys.json",
+        "u2net_human_seg_torch": "u2net_keys.json",
+        "u2netp_torch": "u2netp_keys.json",
+        "arcface_r50_torch": "arcface_r50_keys.json",
+        "arcface_r100_torch": "arcface_r100_keys.json",
+    }.items():
+        keys = json.loads((golden / file).read_text())
+        shapes[name] = {key: tuple(shape) for key, (shape, _) in keys.items()}
+    assert {name: convert.signature_of(each) for name, each in shapes.items()} == {
+        name: weight.signature
+        for name, weight in weights.registry().items()
+        if weight.convert == "torch"
+    }
+
+
+def test_what_is_read_out_of_a_file_is_part_of_its_identity(registry, monkeypatch):
+    path = add(registry, "net", checkpoint({"a": {"w": torch.eye(2)}}), entry="a")
+    registry.add("same", file=path.name, convert="torch", entry="b")
+    registry.add("plain")
+    (registry.own / "plain.bin").write_bytes(b"one")
+    assert weights.identity("plain") == weights.weight_digest("plain")
+    assert weights.identity("net").startswith(weights.weight_digest("net"))
+    found = {weights.identity("net"), weights.identity("same")}
+    monkeypatch.setattr(convert, "VERSION", convert.VERSION + 1)
+    assert len(found | {weights.identity("net"), weights.identity("same")}) == 4
 
 
 def test_a_worker_does_not_convert(registry, monkeypatch):

@@ -4,17 +4,19 @@ A converted file is named by its original's digest and by how it was converted, 
 digest lies beside it (as ``sha256sum -c`` reads it).
 """
 
-import pickle
-import re
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from infra.digests import digest_file
+from infra.digests import digest_file, digest_json
 from infra.errors import WeightsError
 from infra.weights.cache import cache_errors, cache_folder, scratch_file, settle, write_text
+from infra.weights.checkpoints import read_tensors
 from infra.weights.entries import Weight
 from infra.weights.frozen import read_arrays
+from infra.weights.wording import shown
 
 VERSION = 1
 """Raised whenever this module reads other numbers out of the same original."""
@@ -24,6 +26,13 @@ _LIST = "see `limelight weights list` for the file that is meant"
 _checked: set[tuple[Path, str]] = set()
 
 
+def how_of(weight: Weight) -> str:
+    """How a weight is converted, in a word: what was read changes with it; empty if not at all."""
+    if weight.convert is None:
+        return ""
+    return "-".join(word for word in (weight.convert, weight.entry, f"v{VERSION}") if word)
+
+
 def converted_path(weight: Weight, digest: str) -> Path:
     """Where the converted form of a weight lies, be it there or not.
 
@@ -31,8 +40,7 @@ def converted_path(weight: Weight, digest: str) -> Path:
         weight: One that is to be converted.
         digest: SHA-256 of its original.
     """
-    how = "-".join(word for word in (weight.convert, weight.entry, f"v{VERSION}") if word)
-    return cache_folder() / digest[:16] / f"{weight.file}.{how}.safetensors"
+    return cache_folder() / digest[:16] / f"{weight.file}.{how_of(weight)}.safetensors"
 
 
 def is_converted(weight: Weight, digest: str, *, trust: bool = True) -> bool:
@@ -88,20 +96,14 @@ def convert(weight: Weight, original: Path, digest: str) -> Path:
     """
     require_packages(weight)
     path = converted_path(weight, digest)
+    tensors: Mapping[str, Any]
+    if weight.convert == "torch":
+        tensors = read_tensors(original, weight.entry)
+    else:
+        tensors = read_arrays(original)
+    _check_form(weight, original, {key: tuple(each.shape) for key, each in tensors.items()})
     with scratch_file() as temporary:
-        origin = {"original": f"{weight.file} sha256:{digest}"}
-        if weight.convert == "torch":
-            from safetensors.torch import save_file as save_tensors
-
-            tensors = read_tensors(original, weight.entry)
-            with cache_errors():
-                save_tensors(tensors, temporary, metadata=origin)
-        else:
-            from safetensors.numpy import save_file as save_arrays
-
-            arrays = read_arrays(original)
-            with cache_errors():
-                save_arrays(arrays, temporary, metadata=origin)
+        _save(tensors, temporary, {"original": f"{weight.file} sha256:{digest}"}, weight)
         written = digest_file(temporary)
         settle(temporary, path)
     # Without this record, or with an older one, the file counts as not there.
@@ -109,62 +111,49 @@ def convert(weight: Weight, original: Path, digest: str) -> Path:
     return path
 
 
-def read_tensors(path: Path, entry: str = "") -> dict[str, Any]:
-    """Tensors of a torch checkpoint, by key; nothing in it is executed.
+def signature_of(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """What tells one architecture's weights from another's: a digest of their keys and shapes."""
+    return digest_json({key: list(shape) for key, shape in shapes.items()})[:16]
 
-    Args:
-        path: What ``torch.save`` wrote.
-        entry: The entry that holds them; empty where the checkpoint is a bare state dict.
 
-    Raises:
-        WeightsError: It is damaged, asks to run code, or does not hold such tensors.
+def _check_form(weight: Weight, original: Path, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Make sure that what was read has the keys and shapes of what was meant.
+
+    Otherwise another file would be pinned, and the right one refused from then on.
     """
-    import torch
+    wrong = ""
+    if weight.signature and signature_of(found) != weight.signature:
+        wrong = f"its {len(found)} tensors have other names or shapes"
+    for key, shape in weight.shapes.items():
+        if key not in found:
+            wrong = f"it lacks {key}"
+        elif len(found[key]) != len(shape) or any(
+            length not in (0, actual) for length, actual in zip(shape, found[key], strict=True)
+        ):
+            wrong = f"its {key} has another shape"
+    if wrong:
+        raise WeightsError(f"{original.name} is not the weight {weight.name}: {wrong}", hint=_LIST)
 
+
+def _save(tensors: Any, path: Path, origin: dict[str, str], weight: Weight) -> None:
+    """Write a safetensors file, and make sure that it can be read again."""
+    from safetensors import safe_open
+
+    package = "torch" if weight.convert == "torch" else "numpy"
+    save_file = import_module(f"safetensors.{package}").save_file
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # Torch's message is long, and advises to trust the file.
-        asked = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)", str(error))
-        if asked:
-            raise WeightsError(
-                f"{path.name} asks for {asked[1] or asked[2]}, which has no business in a weight: "
-                "refused, unread",
-                hint="do not use this file; take it from its publisher again",
-            ) from error
-        raise _damaged(path) from error
-    except Exception as error:  # bytes that are no checkpoint can end in any of them
-        raise _damaged(path) from error
-    if not isinstance(loaded, dict):
-        raise WeightsError(f"{path.name} holds a {type(loaded).__name__}, no weights", hint=_LIST)
-    if entry and not isinstance(loaded.get(entry), dict):
+        with cache_errors():
+            save_file(tensors, path, metadata=origin)
+            with safe_open(path, framework="np") as file:
+                kept = set(file.keys())
+        if kept != tensors.keys():
+            raise ValueError("its keys are not all kept")
+    except WeightsError:
+        raise
+    except Exception as error:  # keys of a file's own choice can end in any of them
         raise WeightsError(
-            f"{path.name} has no entry {entry!r}; its entries are {_some(list(loaded))}", hint=_LIST
-        )
-    chosen = loaded[entry] if entry else loaded
-    # Cloned, for a safetensors file holds no two names of the same memory.
-    tensors = {
-        key: value.detach().clone().contiguous()
-        for key, value in chosen.items()
-        if isinstance(key, str) and isinstance(value, torch.Tensor)
-    }
-    if not tensors:
-        raise WeightsError(
-            f"{path.name} holds no tensors; its entries are {_some(list(chosen))}", hint=_LIST
-        )
-    return tensors
-
-
-def _damaged(path: Path) -> WeightsError:
-    return WeightsError(
-        f"{path.name} is damaged (perhaps cut short), or no checkpoint of torch",
-        hint="take it from its publisher again",
-    )
-
-
-def _some(names: list[Any]) -> str:
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return (", ".join(map(str, names[:8])) or "none") + more
+            f"{weight.file} cannot be kept as safetensors: {shown(str(error))}", hint=_LIST
+        ) from error
 
 
 def _record(path: Path) -> Path:

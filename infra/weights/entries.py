@@ -115,6 +115,12 @@ class Weight(_Entry):
     entry: str = Field(default="", pattern=r"^[\w.]*$")
     """With ``torch``: the entry of the checkpoint that holds the tensors; empty, all of it."""
 
+    signature: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")
+    """With ``torch``: digest of the tensors' keys and shapes (`infra.weights.convert`)."""
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    """With ``arrays``: shape of each that must be there; a length of 0 stands for any."""
+
     sources: tuple[Source, ...] = ()
     """Where it can be had, best first."""
 
@@ -122,6 +128,10 @@ class Weight(_Entry):
     def _check(self) -> "Weight":
         if self.entry and self.convert != "torch":
             raise ValueError('`entry` goes with convert = "torch"')
+        if self.signature and self.convert != "torch":
+            raise ValueError('`signature` goes with convert = "torch"')
+        if self.shapes and self.convert != "arrays":
+            raise ValueError('`shapes` goes with convert = "arrays"')
         return self
 
     @property
