@@ -1,5 +1,6 @@
 """The registry of weights: wheels that the test makes itself, pins, and what a build asks."""
 
+import errno
 import os
 import tomllib
 import zipfile
@@ -185,6 +186,27 @@ def test_the_first_file_is_pinned(bare):
     assert weights.weight_digest("bare") == sha256(b"one")
     record = tomllib.loads((bare.cache / "weights/pins.toml").read_text())
     assert record["bare"]["sha256"] == sha256(b"one")
+
+
+def test_a_digest_may_be_asked_for_without_recording_it(bare):
+    for ask in (weights.weight_digest, weights.identity):
+        assert ask("bare", record=False) == sha256(b"one")
+    assert pins.pinned("bare") == ""
+    (bare.own / "bare.bin").write_bytes(b"two")
+    assert weights.weight_digest("bare") == sha256(b"two")
+
+
+def test_a_disk_that_can_only_be_read_is_enough_once_all_is_there(bare, index, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    weights.pull("a")
+    weights.prepare(["bare"])
+    monkeypatch.setattr(cache, "SETTLED", -1)
+    for name in ("write_text", "unlink", "replace"):
+        monkeypatch.setattr(Path, name, refuse)
+    weights.prepare(["a", "bare"])
+    assert weights.weight_path("bare") == bare.own / "bare.bin"
 
 
 def test_another_file_is_refused_with_both_digests(bare):

@@ -14,7 +14,7 @@ from infra.weights.cache import cache_folder
 from infra.weights.entries import Weight, find_weight, parse_registry, registry
 from infra.weights.fetch import Progress
 from infra.weights.places import Standing, State, standing, together, verify
-from infra.weights.store import prepare, pull, weight_digest, weight_path
+from infra.weights.store import identity, prepare, pull, weight_digest, weight_path
 
 __all__ = [
     "Progress",
@@ -23,6 +23,7 @@ __all__ = [
     "Weight",
     "cache_folder",
     "find_weight",
+    "identity",
     "parse_registry",
     "prepare",
     "pull",

@@ -27,6 +27,9 @@ from infra.storage import fsync_path
 SETTLED = 2_000_000_000
 """Nanoseconds after which a file's time tells a later change apart, on any file system."""
 
+LARGEST = 4 << 30
+"""Bytes that a file whose size is not published may have."""
+
 
 def cache_folder() -> Path:
     """Folder in which fetched weights are kept (``LIMELIGHT_CACHE``)."""
@@ -68,7 +71,8 @@ def scratch_file() -> Iterator[Path]:
     try:
         yield path
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that is only read, even what never was
+            path.unlink(missing_ok=True)
 
 
 def settle(temporary: Path, final: Path) -> None:

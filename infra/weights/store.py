@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from infra.errors import UsageError, WeightsError
-from infra.weights.convert import converted_path, is_converted
+from infra.weights.convert import converted_path, how_of, is_converted
 from infra.weights.entries import find_weight
 from infra.weights.fetch import Progress, quiet
 from infra.weights.intake import accept, fetch, take_copy
@@ -21,10 +21,13 @@ from infra.weights.places import (
 _verified: set[tuple[Path, str]] = set()
 
 
-def weight_digest(name: str) -> str:
+def weight_digest(name: str, *, record: bool = True) -> str:
     """SHA-256 of the original of ``name``: published, or pinned at first use; fetches nothing.
 
-    It enters the fingerprints of the stages that load the weight.
+    Args:
+        name: The weight's.
+        record: Pin the digest of a file that is met for the first time; otherwise only tell it,
+            as a machine does that has yet to be compared with another.
 
     Raises:
         UsageError: No weight has that name.
@@ -36,9 +39,26 @@ def weight_digest(name: str) -> str:
     found = standing(name)
     if found.state == "absent":
         raise missing([found])
-    if not weight.convert:  # otherwise it is not known yet to be good for anything
+    if record and not weight.convert:  # otherwise it is not known yet to be good for anything
         accept(found, quiet)
     return found.digest
+
+
+def identity(name: str, *, record: bool = True) -> str:
+    """What decides the numbers that are loaded: the original's digest, and how it is read.
+
+    It enters the fingerprints of the stages that load the weight. Fetches nothing.
+
+    Args:
+        name: The weight's.
+        record: As for `weight_digest`.
+
+    Raises:
+        UsageError: No weight has that name.
+        WeightsError: No digest is known, for none is published and no file is here.
+    """
+    digest, how = weight_digest(name, record=record), how_of(find_weight(name))
+    return f"{digest}:{how}" if how else digest
 
 
 def weight_path(name: str) -> Path:
