@@ -1,7 +1,6 @@
 """The matting stage: how much each pixel of the normal form belongs to the person."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import tee
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -14,6 +13,7 @@ from stages.base import ModelTable, Product, Stage, StageConfig
 from stages.clip import Clip
 from stages.encode import GreyWriter
 from stages.models.offer import Offer
+from stages.steadying import steady
 
 _EMPTY = 0.005  # coverage below which a frame shows nobody
 
@@ -21,7 +21,14 @@ _HALF = 128  # of 255
 
 
 class MattingModel(Protocol):
-    """A net that mattes a film.
+    """What masks a film."""
+
+    def masks(self, frames: Iterable[np.ndarray], side: int) -> Iterator[np.ndarray]:
+        """Masks (side, side) uint8 of frames (H, W, 3), uint8 RGB, in order."""
+
+
+class MattingNet(Protocol):
+    """A net that mattes small pictures of a film.
 
     Attributes:
         size: Side of the square that it likes to be shown.
@@ -31,6 +38,38 @@ class MattingModel(Protocol):
 
     def mattes(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Alphas (n, n) float32 in 0..1 of pictures (size, size, 3), uint8 RGB, in order."""
+
+
+class SteadyMasks:
+    """Soft masks by a net, steadied over time.
+
+    Args:
+        net: Mattes the frames.
+        radius: Frames on either side that steady a pixel, and
+        stillness: how still it must stand for that (see `stages.steadying.steady`).
+    """
+
+    def __init__(self, net: MattingNet, *, radius: int, stillness: float) -> None:
+        self._net = net
+        self._radius = radius
+        self._stillness = stillness
+
+    def masks(self, frames: Iterable[np.ndarray], side: int) -> Iterator[np.ndarray]:
+        """See `MattingModel`."""
+        shape = (self._net.size, self._net.size)
+        # Averaged down: the net alone would take every second pixel, half a pixel off,
+        # which flickers more and lies further from the true edge.
+        small = (cv2.resize(frame, shape, interpolation=cv2.INTER_AREA) for frame in frames)
+        # Kept by `tee`: the pictures that the net has read ahead of its alphas, no more.
+        pictures, shown = tee(small)
+        looks = zip(pictures, self._net.mattes(shown), strict=True)
+        for alpha in steady(looks, self._radius, self._stillness):
+            large = cv2.resize(alpha, (side, side), interpolation=cv2.INTER_LINEAR)
+            yield cv2.convertScaleAbs(large, alpha=255)
+
+
+class SelfieTable(ModelTable):
+    """The selfie segmentation runs in one way only."""
 
 
 class U2NetTable(ModelTable):
@@ -78,10 +117,7 @@ class MattingConfig(StageConfig):
 
     u2netp: U2NetTable = U2NetTable()
 
-    @property
-    def u2net(self) -> U2NetTable | None:
-        """How U^2-Net is run; none if another model is chosen."""
-        return None if self.model == "selfie" else getattr(self, self.model)
+    selfie: ClassVar[SelfieTable] = SelfieTable()  # no field: it has no keys
 
 
 class Matting(Stage[MattingConfig]):
@@ -95,63 +131,49 @@ class Matting(Stage[MattingConfig]):
     Config: ClassVar[type[StageConfig]] = MattingConfig
 
     _model: MattingModel
-    _legacy: Callable[[np.ndarray], np.ndarray] | None = None
 
     def offers(self) -> tuple[Offer, ...]:
         """The configured model."""
-        return (self._offer(),)
-
-    def _offer(self) -> Offer:
-        net, u2net = self.config.model, self.config.u2net
-        if u2net is None:
-            return Offer("stages.models.selfie:SelfieSegmentation", ("selfie_segmentation",))
-        kind = "legacy:LegacyMasks" if u2net.legacy else "model:U2NetMatting"
-        by_onnx = u2net.runtime == "onnx" and not u2net.legacy
-        return Offer(
+        net, table = self.config.model, self.config.table()
+        if not isinstance(table, U2NetTable):
+            return (Offer("stages.models.selfie:SelfieSegmentation", ("selfie_segmentation",)),)
+        kind = "legacy:LegacyMasks" if table.legacy else "model:U2NetMatting"
+        by_onnx = table.runtime == "onnx" and not table.legacy
+        offer = Offer(
             f"stages.models.u2net.{kind}",
             weights=(net if by_onnx else f"{net}_torch",),
             packages=("torch", "safetensors", "onnxruntime"),
             slowest=8.0 if net == "u2net_human_seg" else 2.0,
         )
+        return (offer,)
 
     def setup(self) -> None:
-        """Load the net."""
-        make = self._offer().load()
-        net, u2net = self.config.model, self.config.u2net
-        if u2net is None:
-            self._model = make()
-        elif u2net.legacy:
-            self._legacy = make.of_weight(net)
+        """Load the model."""
+        (offer,) = self.offers()
+        make, net, table = offer.load(), self.config.model, self.config.table()
+        if not isinstance(table, U2NetTable):
+            self._model = self._steadied(make())
+        elif table.legacy:
+            self._model = make.of_weight(net)
         else:
-            options = u2net.model_dump(exclude={"legacy"})
-            self._model = make.of_weight(net, radius=self.config.temporal, **options)
+            options = table.model_dump(exclude={"legacy"}) | {"radius": self.config.temporal}
+            self._model = self._steadied(make.of_weight(net, **options))
+
+    def _steadied(self, net: MattingNet) -> MattingModel:
+        config = self.config
+        return SteadyMasks(net, radius=config.temporal, stillness=config.stillness)
 
     def process(self, clip: Clip) -> Product:
         """Matte the clip's frames into ``mask.mp4``."""
-        size = (clip.portrait.size, clip.portrait.size)
-        path = clip.scratch / "mask.mp4"
+        portrait, path = clip.portrait, clip.scratch / "mask.mp4"
+        size = (portrait.size, portrait.size)
         coverage = []
         # A slower preset would save 2% of the bytes for half as much time again.
-        with GreyWriter(path, size=size, fps=clip.portrait.fps, preset="superfast") as writer:
-            for mask in self._masks(clip.portrait, size):
+        with GreyWriter(path, size=size, fps=portrait.fps, preset="superfast") as writer:
+            for mask in self._model.masks(portrait, portrait.size):
                 coverage.append(float(mask.mean()) / 255)
                 writer.write(mask)
         return Product(_facts(coverage), {path.name: path})
-
-    def _masks(self, frames: Iterable[np.ndarray], size: tuple[int, int]) -> Iterator[np.ndarray]:
-        if self._legacy is not None:
-            yield from map(self._legacy, frames)
-            return
-        side = (self._model.size, self._model.size)
-        # Averaged down: the net alone would take every second pixel, half a pixel off,
-        # which flickers more and lies further from the true edge.
-        small = (cv2.resize(frame, side, interpolation=cv2.INTER_AREA) for frame in frames)
-        # Kept by `tee`: the pictures that the model has read ahead of its alphas, no more.
-        pictures, shown = tee(small)
-        looks = zip(pictures, self._model.mattes(shown), strict=True)
-        for alpha in steady(looks, self.config.temporal, self.config.stillness):
-            large = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR)
-            yield cv2.convertScaleAbs(large, alpha=255)
 
 
 def hard_mask(alpha: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -164,58 +186,6 @@ def hard_mask(alpha: NDArray[np.uint8]) -> NDArray[np.bool_]:
         The same shape; true from one half on.
     """
     return alpha >= _HALF
-
-
-def steady(
-    looks: Iterable[tuple[np.ndarray, np.ndarray]], radius: int, stillness: float
-) -> Iterator[np.ndarray]:
-    """Average each alpha with those of the frames around, where the picture stands still.
-
-    Frames before and after count alike, so that nothing lags, and a pixel whose picture
-    moves is left alone, so that nothing trails. (A bilateral filter over time whose range
-    is taken from the picture: it is the picture's rest that makes a change of alpha a flicker.)
-
-    Args:
-        looks: Pairs of picture (H, W, 3) uint8 and its alpha (H, W) float32, in order.
-        radius: Frames looked at on either side.
-        stillness: Standard deviation, in levels of 255, of the weight's fall with the
-            difference of two pictures, averaged over 3x3 pixels.
-
-    Yields:
-        The alphas, (H, W) float32, as many as came in.
-    """
-    falloff = np.exp(-0.5 * (np.arange(256) / stillness) ** 2).astype(np.float32)
-    window: deque[_Steadied] = deque()
-    for picture, alpha in looks:
-        newest = _Steadied(picture, alpha)
-        for other in window:
-            red, green, blue = map(cv2.absdiff, newest.colours, other.colours)
-            moved = cv2.max(cv2.max(red, green), blue)
-            weight = cv2.LUT(cv2.blur(moved, (3, 3)), falloff)
-            newest.add(other.alpha, weight)
-            other.add(newest.alpha, weight)
-        window.append(newest)
-        if len(window) > radius:
-            yield window.popleft().mean()
-    for rest in window:
-        yield rest.mean()
-
-
-class _Steadied:
-    """A frame in the window: what it showed, and the weighted sum that it is becoming."""
-
-    def __init__(self, picture: np.ndarray, alpha: np.ndarray) -> None:
-        self.colours = cv2.split(picture)  # OpenCV is quick on planes only
-        self.alpha = alpha
-        self._sum = alpha.copy()
-        self._weight = np.ones_like(alpha)
-
-    def add(self, alpha: np.ndarray, weight: np.ndarray) -> None:
-        cv2.accumulateProduct(weight, alpha, self._sum)
-        cv2.accumulate(weight, self._weight)
-
-    def mean(self) -> np.ndarray:
-        return self._sum / self._weight
 
 
 def _facts(coverage: list[float]) -> dict[str, Any]:

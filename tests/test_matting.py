@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from stages.base import Product
 from stages.frames import SourceFrames
-from stages.matting import Matting, MattingConfig, hard_mask, steady
+from stages.matting import Matting, MattingConfig, SteadyMasks, hard_mask
+from stages.steadying import steady
 
 SIDE = 32
 
@@ -80,7 +81,7 @@ def test_the_same_film_backwards_is_steadied_the_same():
 
 
 class Constant:
-    """A model that finds the same alpha in every picture."""
+    """A net that finds the same alpha in every picture."""
 
     size = 256
 
@@ -96,13 +97,13 @@ def stored_masks(product: Product) -> list[np.ndarray]:
         return [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
 
 
-def matte(portrait: Portrait, folder, model=None, **config) -> tuple[Product, list[np.ndarray]]:
+def matte(portrait: Portrait, folder, net=None, **config) -> tuple[Product, list[np.ndarray]]:
     folder.mkdir()
     stage = Matting(MattingConfig(**config))
-    if model is None:
+    if net is None:
         stage.setup()
     else:
-        stage._model = model
+        stage._model = SteadyMasks(net, radius=8, stillness=3.0)
     product = stage.process(SimpleNamespace(portrait=portrait, scratch=folder))
     return product, stored_masks(product)
 
@@ -122,6 +123,13 @@ def test_an_empty_matte_is_noted(tmp_path):
     portrait = Portrait([np.zeros((512, 512, 3), np.uint8)] * 4)
     product, _ = matte(portrait, tmp_path / "a", Constant(np.zeros((256, 256), np.float32)))
     assert product.facts["notes"] == ["the matte is empty in 4 of 4 frames"]
+
+
+def test_every_model_has_a_table_and_the_selfie_s_is_empty():
+    for name in MattingConfig.model_fields["model"].annotation.__args__:
+        config = MattingConfig(model=name)
+        assert bool(dict(config.table())) == (name != "selfie")
+        assert (name in config.deciding()) == (name != "selfie")
 
 
 def test_a_hard_mask_takes_the_half_that_is_more_likely():

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from infra.errors import WeightsError
 from stages.frames import SourceFrames
-from stages.matting import Matting, MattingConfig, steady
+from stages.matting import Matting, MattingConfig
 from stages.models import nets, onnx_session
 from stages.models.nets import one_thread
 from stages.models.onnx_session import OnnxNet
@@ -27,6 +27,7 @@ from stages.models.u2net.legacy import LegacyMasks
 from stages.models.u2net.model import U2NetMatting, onnx_maps, torch_maps
 from stages.models.u2net.network import u2net, u2netp
 from stages.models.u2net.pictures import prepare, stretch
+from stages.steadying import steady
 from tests.rule import blocks, generator, golden_arrays, golden_facts, pattern, rule_state
 from tests.test_matting import Portrait, flicker, stored_masks
 
@@ -311,8 +312,8 @@ def test_legacy_masks_are_those_of_the_released_code(shared, small_net, weights,
 def test_a_legacy_mask_of_a_flat_map_is_empty():
     net = u2netp()
     net.forward = lambda shown: [torch.full((1, 1, 320, 320), 0.7)]
-    masks = LegacyMasks(net)
-    assert not masks(np.zeros((512, 512, 3), np.uint8)).any()
+    (mask,) = LegacyMasks(net).masks([np.zeros((512, 512, 3), np.uint8)], 512)
+    assert not mask.any()
 
 
 @pytest.mark.parametrize(

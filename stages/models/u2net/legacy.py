@@ -8,6 +8,8 @@ For those who must match data that it made (github.com/MingtaoGuo/Relightable-Po
 - the mask is cut at one half at 320 pixels, then enlarged, which leaves grey edges, then grown.
 """
 
+from collections.abc import Iterable, Iterator
+
 import cv2
 import numpy as np
 import torch
@@ -42,15 +44,19 @@ class LegacyMasks:
         """
         return cls(published(net))
 
-    def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Mask of one frame.
+    def masks(self, frames: Iterable[NDArray[np.uint8]], side: int) -> Iterator[NDArray[np.uint8]]:
+        """Masks of frames, each by itself.
 
         Args:
-            frame: (H, W, 3) uint8 RGB.
+            frames: (H, W, 3) uint8 RGB.
+            side: Of the masks.
 
-        Returns:
-            (H, W) uint8: 255 where the person is, 0 elsewhere, grey on the edge between.
+        Yields:
+            (side, side) uint8: 255 where the person is, 0 elsewhere, grey on the edge between.
         """
+        return (self._mask(frame, side) for frame in frames)
+
+    def _mask(self, frame: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         picture = cv2.resize(frame, (SIZE, SIZE)).astype(np.float32) / 255
         picture[:, :3] = (picture[:, :3] - MEAN[:, None]) / STD[:, None]
         shown = torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()).to(self._device)
@@ -59,5 +65,5 @@ class LegacyMasks:
             fused = self._net(shown)[0][0, 0].cpu().numpy()
         low, high = fused.min(), fused.max()
         person = (fused - low) / max(high - low, _TINY) > 0.5
-        mask = cv2.resize(255 * person.astype(np.float32), frame.shape[1::-1])
+        mask = cv2.resize(255 * person.astype(np.float32), (side, side))
         return np.rint(cv2.dilate(mask, _GROWN)).astype(np.uint8)
