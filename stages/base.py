@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from infra.digests import digest_json
 from infra.engine.base import Resources
-from infra.weights import weight_digest
+from infra.weights import identity
 from stages.clip import Clip
 from stages.models.offer import Offer
 
@@ -134,7 +134,7 @@ class Stage(ABC, Generic[C]):
                 "stage": self.name,
                 "version": self.version,
                 "config": self.config.deciding(),
-                "weights": {name: weight_digest(name) for name in self.weights()},
+                "weights": {name: identity(name) for name in self.weights()},
                 "needs": {name: upstream[name] for name in self.needs},
             }
         )[:16]

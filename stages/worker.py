@@ -15,7 +15,7 @@ from infra.digests import canonical_json
 from infra.engine.base import Note
 from infra.errors import SourceError, WeightsError
 from infra.storage import lake_errors
-from infra.weights import weight_digest
+from infra.weights import identity, weight_path
 from stages.base import Rejected, Stage
 from stages.clip import Clip
 from stages.ingest import clip_id
@@ -56,7 +56,7 @@ def stage_entry(stage: Stage[Any], fingerprint: str) -> dict[str, Any]:
         "path": f"{type(stage).__module__}:{type(stage).__qualname__}",
         "config": stage.config.model_dump(mode="json"),
         "fingerprint": fingerprint,
-        "weights": {name: weight_digest(name) for name in stage.weights()},
+        "weights": {name: identity(name) for name in stage.weights()},
     }
 
 
@@ -64,18 +64,25 @@ def check_weights(wanted: Mapping[str, str]) -> None:
     """Make sure that this machine has the weights that the driver's fingerprints speak of.
 
     Args:
-        wanted: Digest of each, by name.
+        wanted: `infra.weights.identity` of each, by name.
 
     Raises:
-        WeightsError: One is missing here, or another one.
+        WeightsError: One is missing here, is not ready to load, or is another one.
     """
-    for name, digest in wanted.items():
-        if (found := weight_digest(name)) != digest:
-            raise WeightsError(
-                f"the weight {name} is {found[:16]}... on {gethostname()}, but"
-                f" {digest[:16]}... where the build was started",
-                hint="give all machines of the cluster the same files (LIMELIGHT_WEIGHTS)",
-            )
+    here = gethostname()
+    for name, ours in wanted.items():
+        try:
+            found = identity(name, record=False)
+            if found == ours:
+                weight_path(name)
+                continue
+        except WeightsError as error:
+            raise WeightsError(f"on {here}: {error.message}", hint=error.hint) from error
+        raise WeightsError(
+            f"the weight {name} is {found[:16]}... on {here}, but {ours[:16]}... where the build"
+            " was started",
+            hint="give all machines of the cluster the same files (see docs/weights.md)",
+        )
 
 
 class ClipWorker:

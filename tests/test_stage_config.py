@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from socket import gethostname
 
 import pytest
 
@@ -9,9 +10,10 @@ from flows.config import BuildConfig
 from infra.engine.attempts import Success
 from infra.engine.base import WorkerSpec
 from infra.engine.process import WorkerProcess, import_path
-from infra.errors import UsageError
+from infra.errors import UsageError, WeightsError
 from stages.geometry import GeometryConfig
 from stages.registry import require
+from stages.worker import check_weights
 
 
 def test_tables_of_models_not_chosen_decide_nothing():
@@ -62,3 +64,15 @@ def test_a_worker_that_asked_for_no_gpu_is_shown_none(tmp_path, monkeypatch, ask
         assert pickle.loads(came.value) == shown
     finally:
         worker.stop()
+
+
+def test_a_worker_with_another_weight_than_the_drivers_says_so():
+    with pytest.raises(WeightsError, match=r"selfie_segmentation is .* on .*, but 0000"):
+        check_weights({"selfie_segmentation": "0" * 64})
+
+
+def test_a_worker_names_its_machine_where_a_weight_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMELIGHT_CACHE", str(tmp_path))
+    monkeypatch.delenv("LIMELIGHT_WEIGHTS", raising=False)
+    with pytest.raises(WeightsError, match=f"on {gethostname()}: .*fastervqa"):
+        check_weights({"fastervqa": "0" * 64})
