@@ -11,6 +11,7 @@ from stages.base import Product, Rejected, Stage, StageConfig
 from stages.clip import Clip
 from stages.face_track import every_frame
 from stages.models.faces import FACE_MODELS, FaceModel, FaceModelName
+from stages.models.offer import Offer
 from stages.tracking import FaceFollower, Followed, Track
 
 
@@ -72,13 +73,14 @@ class Landmarks(Stage[LandmarksConfig]):
 
     _model: FaceModel
 
-    def weights(self) -> tuple[str, ...]:
-        """The files that the configured model loads."""
-        return FACE_MODELS[self.config.model].weights
+    def offers(self) -> tuple[Offer, ...]:
+        """The configured model."""
+        return (FACE_MODELS[self.config.model],)
 
     def setup(self) -> None:
         """Load the nets."""
-        self._model = FACE_MODELS[self.config.model]()
+        (offer,) = self.offers()
+        self._model = offer.load()()
 
     def process(self, clip: Clip) -> Product:
         """Follow the clip's face."""

@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 import numpy as np
 
 from stages.models.face_detector import Face, FaceDetector
-from stages.models.face_landmarker.model import FaceLandmarker
 from stages.models.face_mesh import FaceMesh, Mesh
 from stages.models.iris import Iris
+from stages.models.offer import Offer
 from stages.models.roi import Roi
 
 FaceModelName = Literal["mediapipe", "face_landmarker"]
@@ -43,8 +43,6 @@ class FaceModel(Protocol):
 class MediapipeFaces:
     """MediaPipe's short-range detector, face mesh and iris nets."""
 
-    weights = (*FaceDetector.weights, *FaceMesh.weights, *Iris.weights)
-
     def __init__(self, min_score: float = 0.5) -> None:
         self.detect = FaceDetector(min_score)
         self.mesh = FaceMesh()
@@ -55,10 +53,16 @@ class MediapipeFaces:
         return {}
 
 
-FACE_MODELS: dict[FaceModelName, type[MediapipeFaces] | type[FaceLandmarker]] = {
-    "mediapipe": MediapipeFaces,
-    "face_landmarker": FaceLandmarker,
+FACE_MODELS: dict[FaceModelName, Offer] = {
+    "mediapipe": Offer(
+        "stages.models.faces:MediapipeFaces",
+        (*FaceDetector.weights, *FaceMesh.weights, *Iris.weights),
+    ),
+    "face_landmarker": Offer(
+        "stages.models.face_landmarker.model:FaceLandmarker", ("face_landmarker",)
+    ),
 }
+"""Face models by the name that a config gives."""
 
 _kept = threading.local()  # a net serves one thread at a time
 
@@ -71,7 +75,7 @@ def face_model(name: FaceModelName) -> FaceModel:
     """
     models: dict[str, FaceModel] = _kept.__dict__
     if name not in models:
-        models[name] = FACE_MODELS[name]()
+        models[name] = FACE_MODELS[name].load()()
     return models[name]
 
 
