@@ -1,12 +1,15 @@
 """Interpolation and shading of batches in torch, against those of single frames and the golden."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from stages.models.raster import torch_renderer
 from stages.models.raster.renderer import NumbaRenderer
 from stages.models.raster.torch_renderer import TorchRenderer
-from stages.models.raster.torch_shading import FragmentBatch
+from stages.models.raster.torch_shading import FragmentBatch, incidence
 from stages.models.rasteriser import ndc_to_pixels, rasterise
 from tests.golden_render import (
     CASES,
@@ -60,3 +63,21 @@ def test_meshes_are_drawn_from_a_clip_batch_by_batch(batched):
 
     next(batched.surfaces(clip(), (12, 16)))
     assert drawn == [0, 1]
+
+
+def test_a_topology_is_worked_out_once_a_clip_and_anew_for_another(batched, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        torch_renderer,
+        "incidence",
+        lambda faces, vertices: asked.append(faces) or incidence(faces, vertices),
+    )
+    turning, _ = turning_under_lights()
+    whole, half = turning[0].faces, turning[0].faces[::2]
+    clip, other = ([replace(mesh, faces=each) for mesh in turning] for each in (whole, half))
+    for meshes in (clip, other, clip):
+        plain = NumbaRenderer().surfaces(meshes, (24, 32))
+        for ours, theirs in zip(batched.surfaces(meshes, (24, 32)), plain, strict=True):
+            np.testing.assert_array_equal(ours.normals, theirs.normals)
+    assert len(clip) > 2  # several batches
+    assert [each is half for each in asked] == [False, True, False]

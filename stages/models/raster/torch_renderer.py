@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,14 @@ BatchRasteriser = Callable[[Tensor, Tensor, tuple[int, int]], FragmentBatch]
 T = TypeVar("T")
 
 
+class _Topology(NamedTuple):
+    """Which array of faces, (F, 3), is on the device; told by its identity."""
+
+    array: NDArray[Any]
+    faces: Tensor
+    around: Tensor
+
+
 class TorchRenderer:
     """Rasterises, interpolates and shades batches of frames on one device.
 
@@ -43,6 +51,7 @@ class TorchRenderer:
         self._rasterise = rasterise
         self._device = device
         self._batch = batch
+        self._topology: _Topology | None = None
 
     def surfaces(self, meshes: Iterable[PosedMesh], size: tuple[int, int]) -> Iterator[Surface]:
         """See `stages.models.raster.renderer.Renderer`."""
@@ -65,12 +74,19 @@ class TorchRenderer:
     def _visible(self, meshes: list[PosedMesh], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         camera = self._tensor([mesh.camera for mesh in meshes])
         image = self._tensor([mesh.image for mesh in meshes])
-        topology = meshes[0].faces
-        faces = torch.from_numpy(topology.astype(np.int64)).to(self._device)
-        around = torch.from_numpy(incidence(topology, image.shape[1])).to(self._device)
+        faces, around = self._connected(meshes[0].faces, image.shape[1])
         normals = vertex_normals(camera, faces, around)
         facing = vertex_normals(image, faces, around)[..., 2]
         return visible_normals(self._rasterise(image, faces, size), faces, normals, facing)
+
+    def _connected(self, faces: NDArray[Any], vertices: int) -> tuple[Tensor, Tensor]:
+        """A mesh's faces and their incidence on the device; a clip's are worked out once."""
+        kept = self._topology
+        if kept is None or kept.array is not faces or kept.around.shape[1] != vertices:
+            index = torch.from_numpy(faces.astype(np.int64)).to(self._device)
+            around = torch.from_numpy(incidence(faces, vertices)).to(self._device)
+            kept = self._topology = _Topology(faces, index, around)
+        return kept.faces, kept.around
 
     def _tensor(self, arrays: list[NDArray[Any]]) -> Tensor:
         return torch.from_numpy(np.stack(arrays)).to(self._device)
