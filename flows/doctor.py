@@ -91,7 +91,11 @@ def _packages() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    found = [weights.standing(name) for name in weights.registry()]
+    try:
+        found = [weights.standing(name) for name in weights.registry()]
+    except LimelightError as error:
+        yield Finding("weights", "bad", error.message, error.hint)
+        return
     damaged = [each.weight.name for each in found if each.state == "damaged"]
     if damaged:
         yield Finding(

@@ -1,6 +1,7 @@
 """The registry of weights: wheels that the test makes itself, pins, and what a build asks."""
 
 import errno
+import json
 import os
 import tomllib
 import zipfile
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from flows.cli import common
 from flows.cli.app import app
+from flows.doctor import examine
 from infra import weights, wheels
 from infra.errors import UsageError, WeightsError
 from infra.weights import cache, entries, pins, sources
@@ -71,9 +74,9 @@ def test_many_at_once_download_once(index):
 def test_a_damaged_file_is_fetched_again(index):
     path = weights.pull("a")
     path.write_bytes(path.read_bytes()[:100])
-    assert weights.verify("a") == "damaged"
+    assert weights.verify("a").state == "damaged"
     assert weights.pull("a").read_bytes() == MEMBERS["pkg/a.tflite"]
-    assert weights.verify("a") == "present"
+    assert weights.verify("a").state == "present"
 
 
 def test_a_wrong_digest_is_an_error_and_nothing_is_kept(index, registry):
@@ -92,7 +95,7 @@ def test_a_missing_member_is_an_error_that_names_it(index):
 def test_a_bad_neighbour_does_not_spoil_a_good_member(index):
     index.members["pkg/b.tflite"] = b"other" * 120
     assert weights.weight_path("a").read_bytes() == MEMBERS["pkg/a.tflite"]
-    assert weights.verify("b") == "absent"
+    assert weights.verify("b").state == "absent"
 
 
 def test_a_folder_of_ones_own_comes_first(index, registry):
@@ -104,7 +107,7 @@ def test_a_folder_of_ones_own_comes_first(index, registry):
 def test_a_damaged_file_of_ones_own_does_not_hide_the_published_one(index, registry):
     (registry.own / "a.tflite").write_bytes(b"x")
     assert weights.weight_path("a").read_bytes() == MEMBERS["pkg/a.tflite"]
-    assert weights.verify("a") == "present"
+    assert weights.verify("a").state == "present"
 
 
 def test_an_unknown_name_lists_the_known(index):
@@ -159,6 +162,22 @@ def test_a_malformed_entry_is_refused_by_its_key(text, match):
     with pytest.raises(UsageError, match=match) as error:
         weights.parse_registry(text, "my.toml")
     assert "my.toml" in error.value.message
+
+
+def test_a_registry_of_ones_own_that_cannot_be_read_is_an_error(index, registry):
+    (registry.own / entries.OWN).write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="cannot read the registry"):
+        weights.registry()
+    (registry.own / entries.OWN).unlink()
+    (registry.own / entries.OWN).mkdir()
+    with pytest.raises(UsageError, match="cannot read the registry"):
+        weights.registry()
+
+
+def test_a_folder_of_ones_own_that_is_not_there_is_an_error(index, registry, monkeypatch):
+    monkeypatch.setenv("LIMELIGHT_WEIGHTS", str(registry.own / "nowhere"))
+    with pytest.raises(UsageError, match="nowhere, which is no folder"):
+        weights.registry()
 
 
 def test_ones_own_registry_replaces_an_entry(index, registry):
@@ -217,7 +236,7 @@ def test_another_file_is_refused_with_both_digests(bare):
             ask("bare")
         assert sha256(b"one") in error.value.message
         assert f"--from {bare.own / 'bare.bin'} --replace" in error.value.hint
-    assert weights.verify("bare") == "damaged"
+    assert weights.verify("bare").state == "damaged"
 
 
 def test_a_new_file_is_accepted_by_name_and_changes_the_digest(bare):
@@ -266,11 +285,89 @@ def test_a_second_digest_is_not_pinned_over_the_first(bare):
     assert pins.pinned("bare") == sha256(b"one")
 
 
-def test_a_damaged_record_of_pins_is_named(bare):
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"[torn",
+        b'bare = "abc"',
+        b"bare = 1",
+        b"[bare]",
+        b'[bare]\nsha256 = ""',
+        b'[bare]\nsha256 = "../../x"',
+        b'["../b"]\nsha256 = "' + b"0" * 64 + b'"',
+        b"\xff",
+        None,
+    ],
+)
+def test_a_damaged_record_of_pins_is_named(bare, record):
     weights.weight_digest("bare")
-    (bare.cache / "weights/pins.toml").write_text("[torn")
+    path = bare.cache / "weights/pins.toml"
+    path.unlink()
+    if record is None:
+        path.mkdir()
+    else:
+        path.write_bytes(record)
     with pytest.raises(WeightsError, match=r"pins\.toml is damaged"):
         weights.weight_digest("bare")
+
+
+def test_a_digest_edited_in_capitals_is_the_same(bare):
+    path = bare.cache / "weights/pins.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f'[bare]\nsha256 = "{sha256(b"one").upper()}"\n')
+    assert weights.standing("bare").state == "present"
+
+
+def test_a_file_of_another_name_is_not_accepted_while_the_old_one_hides_it(bare, tmp_path):
+    weights.weight_digest("bare")
+    (tmp_path / "new").write_bytes(b"two")
+    with pytest.raises(WeightsError, match="asked first"):
+        weights.pull("bare", path=tmp_path / "new", replace=True)
+    assert pins.pinned("bare") == sha256(b"one")
+    (bare.own / "bare.bin").unlink()
+    weights.pull("bare", path=tmp_path / "new", replace=True)
+    assert pins.pinned("bare") == sha256(b"two")
+
+
+def test_a_path_in_a_hint_can_be_pasted(bare, tmp_path):
+    weights.weight_digest("bare")
+    (bare.own / "bare.bin").unlink()
+    (tmp_path / "Downloaded (1)").write_bytes(b"two")
+    with pytest.raises(WeightsError) as error:
+        weights.pull("bare", path=tmp_path / "Downloaded (1)")
+    assert f"--from '{tmp_path}/Downloaded (1)' --replace" in error.value.hint
+
+
+# What is no file at all.
+
+
+def make_entry(kind: str, path: Path) -> None:
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    else:
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "loop", "pipe"])
+def test_what_is_no_file_is_damaged_and_disables_nothing_else(bare, index, tmp_path, kind):
+    make_entry(kind, bare.own / "bare.bin")
+    found = weights.standing("bare")
+    assert (found.state, bool(found.reason)) == ("damaged", True)
+    assert command("list").exit_code == 0
+    assert command("verify").exit_code == 4
+    assert "damaged weights" in [finding.what for finding in examine(tmp_path)]
+    with pytest.raises(WeightsError, match="cannot read"):
+        weights.prepare(["bare", "a"])
+    assert weights.verify("a").state == "present"
+
+
+def test_the_doctor_reports_a_damaged_record(bare, tmp_path):
+    weights.weight_digest("bare")
+    (bare.cache / "weights/pins.toml").write_text("[torn")
+    assert ("weights", "bad") in [finding[:2] for finding in examine(tmp_path)]
 
 
 # Hashing no more than needed.
@@ -289,7 +386,7 @@ def test_an_unchanged_file_is_hashed_once_for_all_processes(bare, hashed, monkey
     monkeypatch.setattr(cache, "SETTLED", -1)
     assert [weights.standing("bare").digest for _ in range(3)] == [sha256(b"one")] * 3
     assert hashed == [path]
-    assert weights.verify("bare") == "present"
+    assert weights.verify("bare").state == "present"
     assert hashed == [path] * 2
 
 
@@ -322,7 +419,7 @@ def test_what_is_missing_is_told_at_once_with_the_commands(index, registry):
     assert error.value.hint.splitlines()[0] == "limelight weights pull first second"
     assert "https://example.org/form" in error.value.hint
     assert "limelight weights pull gated --from PATH" in error.value.hint
-    assert weights.verify("a") == "present"
+    assert weights.verify("a").state == "present"
 
 
 def test_nothing_big_is_fetched_by_itself(registry):
@@ -370,7 +467,7 @@ def test_one_trouble_does_not_keep_the_others_from_being_pulled(index, bare):
 
 def test_pull_without_names_is_for_what_is_embedded(index, bare):
     assert command("pull").exit_code == 0
-    assert [weights.verify(name) for name in ("a", "b")] == ["present"] * 2
+    assert [weights.verify(name).state for name in ("a", "b")] == ["present"] * 2
 
 
 @pytest.mark.parametrize(
@@ -384,3 +481,66 @@ def test_a_pull_that_makes_no_sense_is_refused(index, arguments):
 def test_verify_ends_in_four_where_something_is_damaged(index):
     weights.pull("a").write_bytes(b"x")
     assert command("verify").exit_code == 4
+
+
+def test_verify_counts_what_it_looked_at(index):
+    del index.members["pkg/b.tflite"]
+    assert "no weights are here" in command("verify").stdout
+    weights.pull("a")
+    assert "1 of 2 weights are here" in command("verify").stdout
+    found = json.loads(command("verify", "--json").stdout)
+    assert [each["state"] for each in found] == ["present", "absent"]
+
+
+def test_pull_says_what_the_licence_asks(bare, index):
+    done = command("pull", "bare", "a")
+    assert "  Apache-2.0: none" in done.stdout
+    assert done.stdout.count("Apache-2.0") == 1
+
+
+def test_a_mirror_makes_everything_fetchable(bare, tmp_path, monkeypatch):
+    (bare.own / "bare.bin").rename(tmp_path / "bare.bin")
+    assert "to be got by hand" in command("list").stdout
+    monkeypatch.setenv("LIMELIGHT_WEIGHTS_MIRROR", tmp_path.as_uri())
+    assert "fetched with" in command("list").stdout
+    assert command("pull", "--all").exit_code == 0
+    assert weights.verify("bare").state == "present"
+
+
+def test_nothing_but_errors_is_printed_of_a_pull_in_a_script(bare):
+    (bare.own / "bare.bin").unlink()
+    done = command("pull", "bare")
+    assert done.stderr == done.stdout == ""
+    assert command("verify").stderr == ""
+
+
+def test_names_and_hints_are_not_broken(capsys, monkeypatch):
+    for console in (common.console, common.stderr):
+        monkeypatch.setattr(console, "_width", 40)
+    hint = f"limelight weights pull net --from /{'very/' * 20}long"
+    with pytest.raises(SystemExit), common.errors():
+        raise WeightsError("wrong", hint=hint)
+    assert hint in capsys.readouterr().err
+    common.show_table([{"name": "u2net_human_seg_torch", "unlocks": "some words " * 9}])
+    assert "u2net_human_seg_torch" in capsys.readouterr().out
+
+
+def test_only_a_torch_u2net_is_exported(index, tmp_path):
+    error = command("export", "a", str(tmp_path / "a.onnx")).exception
+    assert isinstance(error, UsageError)
+    assert "u2net_human_seg_torch and u2netp_torch can" in error.message
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_torch_u2net_is_exported(registry, tmp_path):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    from stages.models.u2net.network import NETWORKS
+
+    registry.add("u2netp_torch", file="u2netp.pth", convert="torch")
+    torch.save(NETWORKS["u2netp"]().state_dict(), registry.own / "u2netp.pth")
+    assert command("pull", "u2netp_torch").exit_code == 0
+    path = tmp_path / "u2netp.onnx"
+    assert command("export", "u2netp_torch", str(path)).exit_code == 0
+    assert [each.name for each in runtime.InferenceSession(path).get_outputs()] == ["matte"]

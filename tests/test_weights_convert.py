@@ -580,11 +580,22 @@ def test_a_damaged_conversion_is_noticed_and_mended(registry, monkeypatch):
     ready = weights.pull("net")
     ready.write_bytes(ready.read_bytes()[:-1] + b"x")
     monkeypatch.setattr(convert, "_checked", set())
-    assert weights.verify("net") == "damaged"
+    assert weights.verify("net").state == "damaged"
     with pytest.raises(WeightsError, match="damaged"):
         weights.weight_path("net")
     weights.prepare(["net"])
     np.testing.assert_array_equal(safetensors.load_file(weights.weight_path("net"))["w"], np.eye(2))
+
+
+def test_a_damaged_conversion_without_its_original_is_noticed(registry, monkeypatch):
+    path = add(registry, "net", checkpoint({"w": torch.eye(2)}))
+    ready = weights.pull("net")
+    path.unlink()
+    ready.write_bytes(ready.read_bytes()[:-1] + b"x")
+    found = weights.verify("net")
+    assert (found.state, found.path) == ("damaged", ready)
+    monkeypatch.setattr(convert, "_checked", set())
+    assert weights.standing("net").state == "damaged"
 
 
 def test_a_missing_package_is_told_before_anything_is_fetched(registry, monkeypatch):

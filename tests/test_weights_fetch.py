@@ -1,5 +1,6 @@
 """Pulling weights over HTTP, from a server on loopback that is as bad as real ones are."""
 
+import errno
 import subprocess
 import sys
 import zipfile
@@ -7,12 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
+import fsspec
 import httpx
+import numpy as np
 import pytest
 
 from infra import weights
 from infra.errors import WeightsError
 from infra.weights import entries, fetch
+from infra.weights.archives import extract_member
 from tests.weights_registry import Registry, Site, own_registry, serve, sha256, toml_entry
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
@@ -72,7 +76,7 @@ def test_a_broken_download_is_gone_on_with_in_a_later_run(net, site):
     with pytest.raises(WeightsError, match="broke off") as error:
         weights.pull("net")
     assert "takes up where it broke off" in error.value.hint
-    assert weights.verify("net") == "absent"
+    assert weights.verify("net").state == "absent"
     assert weights.pull("net").read_bytes() == BODY
     assert site.asked[-1] == ("/net.bin", f"bytes={HALF}-")
 
@@ -99,6 +103,47 @@ def test_without_a_mark_of_the_file_a_part_is_worth_nothing(net, site):
         weights.pull("net")
     assert weights.pull("net").read_bytes() == BODY
     assert site.asked[-1] == ("/net.bin", "")
+
+
+def test_a_part_without_a_mark_is_not_put_to_another_part(net, site, monkeypatch):
+    site.conditions, site.silent_parts, site.cuts = False, True, [HALF]
+    with pytest.raises(WeightsError):
+        weights.pull("net")
+    monkeypatch.setattr(fetch, "PAUSES", (0.0,))
+    site.etag, site.files["/net.bin"] = '"two"', BODY[::-1]
+    assert weights.pull("net").read_bytes() == BODY[::-1]
+
+
+def test_a_part_that_stops_short_is_not_taken_for_the_whole(net, site, monkeypatch):
+    monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0))
+    site.cuts, site.ends = [HALF], [HALF + 1000]
+    assert weights.pull("net").read_bytes() == BODY
+    assert [wanted for _, wanted in site.asked] == ["", f"bytes={HALF}-", f"bytes={HALF + 1000}-"]
+
+
+def test_a_shorter_file_as_long_as_the_part_is_not_taken_for_the_whole(registry, site, monkeypatch):
+    site.cuts = [HALF]
+    partial = registry.cache / "net.bin"
+    with pytest.raises(WeightsError, match="broke off"):
+        fetch.download(f"{site.url}/net.bin", partial)
+    monkeypatch.setattr(fetch, "PAUSES", (0.0,))
+    site.files["/net.bin"] = BODY[HALF:]
+    fetch.download(f"{site.url}/net.bin", partial)
+    assert partial.read_bytes() == BODY[HALF:]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_no_more_is_taken_than_the_file_may_have(site, registry, told):
+    address = f"{site.url}/net.bin"
+    if not told:
+        (registry.own / "net.bin").write_bytes(BODY)
+        address = (registry.own / "net.bin").as_uri()
+    taken = []
+    registry.add("net", f'url = "{address}"', size=10, sha256="0" * 64)
+    with pytest.raises(WeightsError, match="more than 10 bytes"):
+        weights.pull("net", lambda what, done, total: taken.append(done))
+    assert max(taken) < len(BODY)
+    assert registry.kept() == []
 
 
 def test_with_a_known_digest_a_part_needs_no_mark(registry, site):
@@ -158,15 +203,19 @@ def test_a_web_page_is_not_taken_for_a_weight(net, site):
 @pytest.mark.parametrize("facts", [{"sha256": "0" * 64}, {"md5": "0" * 32}, {"size": 10}])
 def test_another_file_than_was_published_is_not_kept(registry, site, facts):
     registry.add("net", f'url = "{site.url}/net.bin"', **facts)
-    with pytest.raises(WeightsError, match="as published"):
+    with pytest.raises(WeightsError, match=r"as published|more than 10 bytes"):
         weights.pull("net")
     assert registry.kept() == []
 
 
-def test_a_link_that_leaves_encryption_is_not_followed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_link_that_leaves_encryption_is_not_followed(tmp_path, monkeypatch, scheme, comes_back):
     def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.scheme == "https":
+        if request.url.host == "example.org":
             return httpx.Response(302, headers={"Location": "http://elsewhere.example/net.bin"})
+        if request.url.scheme == "http" and comes_back:
+            return httpx.Response(302, headers={"Location": "https://elsewhere.example/net.bin"})
         return httpx.Response(200, content=BODY)
 
     client = httpx.Client
@@ -174,7 +223,7 @@ def test_a_link_that_leaves_encryption_is_not_followed(tmp_path, monkeypatch):
         httpx, "Client", lambda **more: client(transport=httpx.MockTransport(answer), **more)
     )
     with pytest.raises(WeightsError, match="anybody on the way can change"):
-        fetch.download("https://example.org/net.bin", tmp_path / "net.bin")
+        fetch.download(f"{scheme}://example.org/net.bin", tmp_path / "net.bin")
     assert not (tmp_path / "net.bin").exists()
 
 
@@ -209,6 +258,52 @@ def test_a_mirror_that_does_not_exist_is_named(registry, tmp_path, monkeypatch):
         monkeypatch.setenv("LIMELIGHT_WEIGHTS_MIRROR", prefix)
         with pytest.raises(WeightsError, match=f"{prefix}/net.bin"):
             weights.pull("net")
+
+
+class Unable(fsspec.get_filesystem_class("memory")):
+    """A mirror that cannot be opened, by an error of its own."""
+
+    protocol = "unable"
+
+    def _open(self, *_: object, **__: object) -> None:
+        raise RuntimeError("no credentials")
+
+
+class Broken(fsspec.get_filesystem_class("memory")):
+    """A mirror that breaks off."""
+
+    protocol = "broken"
+
+    def _open(self, *_: object, **__: object) -> "BytesIO":
+        stream = BytesIO()
+        stream.read = self._read
+        return stream
+
+    def _read(self, size: int = -1) -> bytes:
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+
+@pytest.mark.parametrize("mirror", [Unable, Broken])
+def test_whatever_is_wrong_with_a_mirror_the_publisher_is_asked(net, site, monkeypatch, mirror):
+    fsspec.register_implementation(mirror.protocol, mirror, clobber=True)
+    monkeypatch.setenv("LIMELIGHT_WEIGHTS_MIRROR", f"{mirror.protocol}://mirror")
+    site.files.clear()
+    with pytest.raises(WeightsError, match=f"cannot read {mirror.protocol}://") as error:
+        weights.pull("net")
+    assert "cannot write the cache" not in error.value.message
+    site.files["/net.bin"] = BODY
+    assert weights.pull("net").read_bytes() == BODY
+
+
+def test_another_file_at_its_publisher_is_to_be_downloaded_first(net, site):
+    path = weights.pull("net")
+    path.unlink()
+    site.files["/net.bin"] = BODY[::-1]
+    with pytest.raises(WeightsError, match="another file") as error:
+        weights.pull("net")
+    assert "download it" in error.value.hint
+    assert "--from PATH --replace" in error.value.hint
+    assert "http" not in error.value.hint
 
 
 # Members of zip archives.
@@ -258,6 +353,18 @@ def test_a_damaged_archive_is_an_error(registry, site):
     with pytest.raises(WeightsError, match=r"pack\.zip is damaged"):
         weights.pull("one")
     assert registry.kept() == []
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_whose_packing_is_damaged_is_an_error(how, tmp_path):
+    body = np.random.default_rng(0).bytes(2000)
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w", how) as archive:
+        archive.writestr("one.bin", body)
+    data = bytearray((tmp_path / "pack.zip").read_bytes())
+    data[45:75] = b"\xff" * 30
+    (tmp_path / "pack.zip").write_bytes(data)
+    with pytest.raises(WeightsError, match=r"pack\.zip is damaged"):
+        extract_member(tmp_path / "pack.zip", "one.bin", tmp_path / "one.bin")
 
 
 # Two processes.

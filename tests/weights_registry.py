@@ -71,6 +71,8 @@ class Site:
         ranges: Whether it knows ranges.
         conditions: Whether it looks at the condition of a range.
         etag: What it says that the file is; empty says nothing.
+        silent_parts: Whether it says nothing of the file with a part of it.
+        ends: Bytes of the file after which an answer with a part of it stops, as it says.
         cuts: Bytes after which the next answers break off.
         delay: Seconds before each answer.
         asked: Path and range of each request.
@@ -81,6 +83,8 @@ class Site:
     ranges: bool = True
     conditions: bool = True
     etag: str = '"one"'
+    silent_parts: bool = False
+    ends: list[int] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
     delay: float = 0.0
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -106,9 +110,11 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
                 return
             self.send_response(206 if start else 200)
+            size = len(body)
             if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            if site.etag:
+                body = body[: site.ends.pop(0)] if site.ends else body
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{size}")
+            if site.etag and not (start and site.silent_parts):
                 self.send_header("ETag", site.etag)
             self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()

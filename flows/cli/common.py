@@ -49,9 +49,10 @@ def errors() -> Iterator[None]:
     try:
         yield
     except LimelightError as error:
-        stderr.print(f"[red]error:[/red] {escape(error.message)}")
+        # Lines are not broken here: they hold commands, to be copied.
+        stderr.print(f"[red]error:[/red] {escape(error.message)}", soft_wrap=True)
         if error.hint:
-            stderr.print(f"[dim]  ->[/dim] {escape(error.hint)}")
+            stderr.print(f"[dim]  ->[/dim] {escape(error.hint)}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         stderr.print("interrupted")
@@ -86,9 +87,15 @@ def show_table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
 def table_of(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Table:
     """A table of rows that have the same keys; numbers to the right."""
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None)
-    for name in rows[0] if rows else ():
+    for place, name in enumerate(rows[0] if rows else ()):
         numeric = all(isinstance(row[name], int | float) for row in rows)
-        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+        # What a row is about stays whole as long as anything else can give way.
+        table.add_column(
+            str(name),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=place == 0,
+        )
     for row in rows:
         table.add_row(*[_cell(value) for value in row.values()])
     return table

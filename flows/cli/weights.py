@@ -30,6 +30,9 @@ from flows.cli.common import (
 )
 from infra import weights
 from infra.errors import UsageError, WeightsError
+from stages.models.offer import Offer
+
+_EXPORT = Offer("stages.models.u2net.export:export_onnx", packages=("torch", "safetensors"))
 
 weights_app = typer.Typer(
     help="Files that Limelight loads but does not ship.", no_args_is_help=True
@@ -50,8 +53,8 @@ def list_weights(as_json: JsonOption = False) -> None:
         return
     show_table([_row(each) for each in found])
     absent = [each.weight for each in found if each.state == "absent"]
-    fetchable = [weight.name for weight in absent if not weight.gated]
-    by_hand = [weight.name for weight in absent if weight.gated]
+    fetchable = [weight.name for weight in absent if weights.sources_of(weight)]
+    by_hand = [weight.name for weight in absent if not weights.sources_of(weight)]
     for names, words in (
         (fetchable, "fetched with `limelight weights pull NAME`, or `--all`"),
         (by_hand, "to be got by hand; `limelight weights pull NAME` says where"),
@@ -91,6 +94,7 @@ def pull_weights(
                 troubles.append(error)
             else:
                 show_path(ready, f"{name}: ")
+                _show_licence(weights.find_weight(name))
     if troubles:
         raise weights.together(troubles)
     if not names and not everything:
@@ -98,18 +102,61 @@ def pull_weights(
 
 
 @weights_app.command("verify")
-def verify_weights() -> None:
+def verify_weights(as_json: JsonOption = False) -> None:
     """Hash every weight that is here, and compare it with its digest."""
-    damaged = [
-        name
-        for name in track(list(weights.registry()), "hashing", console=stderr, transient=True)
-        if weights.verify(name) == "damaged"
+    names = list(weights.registry())
+    silent = not stderr.is_interactive
+    found = [
+        weights.verify(name)
+        for name in track(names, "hashing", console=stderr, transient=True, disable=silent)
     ]
-    for name in damaged:
-        stderr.print(f"[red]{name}[/red] is damaged: limelight weights pull {name}")
+    here = [each for each in found if each.state != "absent"]
+    damaged = [each for each in here if each.state == "damaged"]
+    if as_json:
+        emit([_facts(each) for each in found])
+    else:
+        for each in damaged:
+            name, why = each.weight.name, each.reason or "another file than it should be"
+            stderr.print(
+                f"[red]{name}[/red] is damaged ({escape(f'{each.path}: {why}')}): "
+                f"limelight weights pull {name}",
+                soft_wrap=True,
+            )
     if damaged:
         end(4)
-    console.print("every weight that is here is as published, or as it was when first met")
+    if not as_json:
+        console.print(
+            f"{len(here)} of {len(found)} weights are here, each as published, or as it was when "
+            "first met"
+            if here
+            else "no weights are here: nothing was verified"
+        )
+
+
+@weights_app.command("export")
+def export_weight(
+    name: Annotated[str, typer.Argument(help="u2net_human_seg_torch or u2netp_torch.")],
+    path: Annotated[Path, typer.Argument(help="The ONNX file to be made.")],
+) -> None:
+    """Write a torch checkpoint of U2Net as ONNX."""
+    exported = {"u2net_human_seg_torch": "u2net_human_seg", "u2netp_torch": "u2netp"}
+    if name not in exported:
+        raise UsageError(
+            f"the weight {name} cannot be exported; {' and '.join(exported)} can",
+            hint="limelight weights export u2netp_torch u2netp.onnx",
+        )
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise UsageError(f"{path} cannot be a file", hint="name one in a folder that is there")
+    export_onnx = _EXPORT.load()
+    # Torch is imported only here: all other commands do without.
+    import torch
+
+    from stages.models.nets import load_state, ready_net
+    from stages.models.u2net.network import NETWORKS
+
+    net = NETWORKS[exported[name]]()
+    export_onnx(ready_net(net, load_state(name), name=name, device=torch.device("cpu")), path)
+    show_path(path, f"{name}: ")
 
 
 def _chosen(names: list[str], everything: bool) -> list[str]:
@@ -117,15 +164,21 @@ def _chosen(names: list[str], everything: bool) -> list[str]:
         raise UsageError("--all is for all of them: give no names with it", hint="drop one")
     known = weights.registry()
     if everything:
-        return [name for name, weight in known.items() if not weight.gated]
+        return [name for name, weight in known.items() if weights.sources_of(weight)]
     for name in names:
         weights.find_weight(name)
     return list(dict.fromkeys(names)) or [name for name, each in known.items() if each.embedded]
 
 
+def _show_licence(weight: weights.Weight) -> None:
+    """Say what a standard model's licence asks; the embedded ones are free to use."""
+    if not weight.embedded:
+        console.print(f"  {weight.licence}: {weight.terms}", markup=False, soft_wrap=True)
+
+
 def _row(found: weights.Standing) -> dict[str, Any]:
     weight = found.weight
-    size = found.path.stat().st_size if found.path else weight.size
+    size = found.path.stat().st_size if found.path and not found.reason else weight.size
     return {
         "name": weight.name,
         "state": _state(found),
@@ -147,11 +200,12 @@ def _facts(found: weights.Standing) -> dict[str, Any]:
     return {
         "name": weight.name,
         "state": found.state,
+        "reason": found.reason or None,
         "digest": found.digest or None,
         "wanted": found.wanted or None,
         "pinned": bool(found.wanted) and not weight.sha256,
         "path": found.path,
-        "by_hand": weight.gated,
+        "by_hand": not weights.sources_of(weight),
         **weight.model_dump(
             include={"kind", "purpose", "unlocks", "file", "size", "licence", "terms"}
         ),
@@ -169,7 +223,9 @@ def _bars() -> Iterator[weights.Progress]:
         TimeRemainingColumn(),
     )
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=stderr, transient=True) as bars:
+    # Where nobody looks on, rich would still end in an empty line.
+    silent = not stderr.is_interactive
+    with Progress(*columns, console=stderr, transient=True, disable=silent) as bars:
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:

@@ -14,6 +14,7 @@ from infra.weights.cache import cache_folder
 from infra.weights.entries import Weight, find_weight, parse_registry, registry
 from infra.weights.fetch import Progress
 from infra.weights.places import Standing, State, standing, together, verify
+from infra.weights.sources import sources_of
 from infra.weights.store import identity, prepare, pull, weight_digest, weight_path
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "prepare",
     "pull",
     "registry",
+    "sources_of",
     "standing",
     "together",
     "verify",

@@ -1,13 +1,11 @@
 """One file out of a zip archive (a wheel is one too), whatever the archive may claim."""
 
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from infra.errors import WeightsError
-from infra.weights.cache import cache_errors
-
-LARGEST = 4 << 30
-"""Bytes that a member of unknown size may have."""
+from infra.weights.cache import LARGEST, cache_errors
+from infra.weights.wording import shown
 
 _CHUNK = 1 << 20
 
@@ -33,16 +31,24 @@ def extract_member(archive: Path, member: str, target: Path, *, size: int | None
             if found != (found if size is None else size) or found > LARGEST:
                 asked = f"{LARGEST:,} at most" if size is None else f"{size:,}"
                 raise WeightsError(
-                    f"{member} of {archive.name} has {found:,} bytes, not {asked}", hint=hint
+                    f"{shown(member)} of {archive.name} has {found:,} bytes, not {asked}", hint=hint
                 )
             # ZipFile checks the checksum, and never unpacks more than the size it tells.
-            with opened.open(member) as source, cache_errors(), target.open("wb") as file:
-                while chunk := source.read(_CHUNK):
-                    file.write(chunk)
+            with opened.open(member) as source:
+                with cache_errors():
+                    file = target.open("wb")
+                with file:
+                    while chunk := source.read(_CHUNK):
+                        with cache_errors():
+                            file.write(chunk)
     except KeyError:
         raise WeightsError(f"{archive.name} holds no {member}", hint=hint) from None
-    except (BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise WeightsError(f"{archive.name} is damaged: {error}", hint="pull it again") from error
+    except WeightsError:
+        raise
+    except Exception as error:  # each way to compress has errors of its own
+        raise WeightsError(
+            f"{archive.name} is damaged: {shown(str(error))}", hint="pull it again"
+        ) from error
 
 
 def _full_name(archive: ZipFile, member: str) -> str:

@@ -58,7 +58,7 @@ def is_converted(weight: Weight, digest: str, *, trust: bool = True) -> bool:
             return path.exists()
         if digest_file(path) != written:
             return False
-    except (FileNotFoundError, NotADirectoryError, IndexError):
+    except (OSError, UnicodeDecodeError, IndexError):
         return False
     _checked.add((path, written))
     return True

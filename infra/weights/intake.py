@@ -4,11 +4,12 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from infra.digests import digest_file
 from infra.errors import WeightsError
 from infra.weights.archives import extract_member
 from infra.weights.cache import cache_folder, locked, scratch_file, settle
 from infra.weights.convert import convert, is_converted, require_packages
-from infra.weights.entries import Weight, registry
+from infra.weights.entries import Weight, own_folder, registry
 from infra.weights.fetch import Progress
 from infra.weights.pins import pin, pinned
 from infra.weights.places import Standing, by_hand, standing
@@ -24,7 +25,7 @@ def accept(found: Standing, progress: Progress) -> None:
     weight = found.weight
     unread = weight.convert and not is_converted(weight, found.digest)
     if found.path and (unread or not found.wanted):
-        _take(weight, found.path, str(found.path), progress)
+        _take(weight, found.path, found.path, progress)
 
 
 def take_copy(weight: Weight, path: Path, replace: bool, progress: Progress) -> None:
@@ -37,8 +38,10 @@ def take_copy(weight: Weight, path: Path, replace: bool, progress: Progress) -> 
         progress: Told what is happening.
 
     Raises:
-        WeightsError: It cannot be read or converted, or is not the right one.
+        WeightsError: It cannot be read or converted, is not the right one, or another one
+            lies in the folder of one's own, which goes first.
     """
+    _check_own(weight, path)
     with scratch_file() as copy:
         progress(f"copying {path.name}", 0, 0)
         try:
@@ -48,7 +51,20 @@ def take_copy(weight: Weight, path: Path, replace: bool, progress: Progress) -> 
                 f"cannot copy {path}: {error.strerror or error}",
                 hint="check the path, and the free space",
             ) from error
-        _take(weight, copy, str(path), progress, keep=True, replace=replace)
+        _take(weight, copy, path, progress, keep=True, replace=replace)
+
+
+def _check_own(weight: Weight, path: Path) -> None:
+    """Make sure that a file about to be accepted is not hidden by another one of its name."""
+    own = own_folder()
+    lies = own / weight.file if own else path
+    if weight.sha256 or not lies.is_file() or not path.is_file() or lies.samefile(path):
+        return
+    if digest_file(lies) != digest_file(path):
+        raise WeightsError(
+            f"{lies} is another file than {path}, and is asked first",
+            hint="put the new file in its place, or take it away; then run the same command again",
+        )
 
 
 def fetch(weight: Weight, progress: Progress) -> None:
@@ -84,7 +100,7 @@ def fetch(weight: Weight, progress: Progress) -> None:
 def _fetch_from(weight: Weight, source: Fetchable, progress: Progress) -> None:
     """Download from one source, and take out of it all that the registry wants."""
     known = bool(weight.sha256 or pinned(weight.name))
-    with fetched(source, progress, known=known) as path:
+    with fetched(source, progress, known=known, size=weight.size) as path:
         member = member_in(weight, source)
         if not member:
             _take(weight, path, getattr(source, "url", path.name), progress, keep=True)
@@ -108,7 +124,7 @@ def _take_member(weight: Weight, archive: Path, member: str, progress: Progress)
 def _take(
     weight: Weight,
     path: Path,
-    where: str,
+    where: Path | str,
     progress: Progress,
     *,
     keep: bool = False,

@@ -1,7 +1,8 @@
 """Where each weight lies on this machine, whether it is the right one, and what to do if not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISREG
 from typing import Literal
 
 from infra.errors import WeightsError
@@ -20,10 +21,12 @@ class Standing:
 
     Attributes:
         weight: Which.
-        state: ``present``, ``absent``, or ``damaged``: there is a file, but another one.
+        state: ``present``, ``absent``, or ``damaged``: there is a file, but another one or none
+            that can be read.
         path: The file.
         digest: SHA-256 of the file.
         wanted: SHA-256 that it must have, published or pinned; empty while neither.
+        reason: Why it cannot be read, if it cannot.
     """
 
     weight: Weight
@@ -31,6 +34,7 @@ class Standing:
     path: Path | None = None
     digest: str = ""
     wanted: str = ""
+    reason: str = ""
 
 
 def standing(name: str, *, trust: bool = True) -> Standing:
@@ -52,32 +56,41 @@ def standing(name: str, *, trust: bool = True) -> Standing:
     found = Standing(weight, "absent", wanted=wanted)
     for path in places_of(weight, wanted):
         try:
-            digest = known_digest(path, trust=trust)
+            # A pipe of that name would be waited for for ever.
+            reason = "" if S_ISREG(path.stat().st_mode) else "no regular file"
+            digest = "" if reason else known_digest(path, trust=trust)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise WeightsError(
-                f"cannot read {path}: {error.strerror or error}", hint="check its permissions"
-            ) from error
+            reason, digest = error.strerror or str(error), ""
+        if reason:
+            found = Standing(weight, "damaged", path, wanted=wanted, reason=reason)
+            continue
         if digest == wanted or not wanted:
             return Standing(weight, "present", path, digest, wanted)
         found = Standing(weight, "damaged", path, digest, wanted)
         if not weight.sha256:
             return found
-    if found.state == "absent" and weight.convert and wanted and is_converted(weight, wanted):
+    if found.state == "absent" and weight.convert and wanted:
+        path = converted_path(weight, wanted)
         # What the original was needed for has been done.
-        return Standing(weight, "present", converted_path(weight, wanted), wanted, wanted)
+        if is_converted(weight, wanted, trust=trust):
+            return Standing(weight, "present", path, wanted, wanted)
+        if path.exists():
+            reason = "its conversion is damaged, and the original is not here"
+            return Standing(weight, "damaged", path, wanted=wanted, reason=reason)
     return found
 
 
-def verify(name: str) -> State:
+def verify(name: str) -> Standing:
     """Hash the local files of ``name``: are they there, and right? Fetches nothing."""
     found = standing(name, trust=False)
     if found.state == "present" and found.weight.convert:
         path = converted_path(found.weight, found.digest)
-        if path.exists() and not is_converted(found.weight, found.digest, trust=False):
-            return "damaged"
-    return found.state
+        whole = found.path == path or is_converted(found.weight, found.digest, trust=False)
+        if path.exists() and not whole:
+            return replace(found, state="damaged", path=path, reason="its conversion is damaged")
+    return found
 
 
 def places_of(weight: Weight, wanted: str) -> list[Path]:
@@ -94,7 +107,7 @@ def places_of(weight: Weight, wanted: str) -> list[Path]:
 
 
 def refuse_change(found: Standing) -> None:
-    """Make sure that nobody put another file where the pinned one was.
+    """Make sure that nobody put another file where the pinned one was, or what is no file.
 
     Raises:
         WeightsError: Somebody did; it is named, with both digests.
@@ -102,7 +115,9 @@ def refuse_change(found: Standing) -> None:
     own = own_folder()
     here = own is not None and found.path == own / found.weight.file
     if here and found.state == "damaged" and not found.weight.sha256:
-        raise another_file(found.weight, found.digest, found.wanted, str(found.path))
+        if found.reason:
+            raise WeightsError(f"cannot read {found.path}: {found.reason}", hint="take it away")
+        raise another_file(found.weight, found.digest, found.wanted, found.path or "")
 
 
 def missing(found: list[Standing]) -> WeightsError:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from infra.digests import digest_bytes, digest_file
 from infra.errors import WeightsError
 from infra.settings import load_settings
-from infra.weights.cache import cache_folder
+from infra.weights.cache import LARGEST, cache_folder
 from infra.weights.entries import RegisterSource, Source, UrlSource, Weight, WheelSource, ZipSource
 from infra.weights.fetch import Progress, discard, download
 from infra.weights.pins import another_file
@@ -43,7 +43,9 @@ def key_of(source: Source) -> str:
 
 
 @contextmanager
-def fetched(source: Fetchable, progress: Progress, *, known: bool) -> Iterator[Path]:
+def fetched(
+    source: Fetchable, progress: Progress, *, known: bool, size: int | None = None
+) -> Iterator[Path]:
     """The file or archive at a source, on this disk while the context lasts.
 
     A download that breaks off is kept and gone on with next time; one that is whole is not
@@ -53,6 +55,7 @@ def fetched(source: Fetchable, progress: Progress, *, known: bool) -> Iterator[P
         source: Where.
         progress: Told the bytes.
         known: The digest of the file is known beforehand.
+        size: Bytes that the file has, where published; that of an archive is not.
 
     Raises:
         WeightsError: It cannot be had, or the archive is another one than was promised.
@@ -65,7 +68,8 @@ def fetched(source: Fetchable, progress: Progress, *, known: bool) -> Iterator[P
     archive = isinstance(source, ZipSource)
     name = source.url.rpartition("/")[2] or "file"
     partial = cache_folder() / "partial" / key_of(source) / name
-    download(source.url, partial, progress, known=known or archive)
+    most = LARGEST if archive or size is None else size
+    download(source.url, partial, progress, known=known or archive, most=most)
     try:
         if isinstance(source, ZipSource):
             check_digest(partial, source.sha256, source.url)
@@ -74,7 +78,7 @@ def fetched(source: Fetchable, progress: Progress, *, known: bool) -> Iterator[P
         discard(partial)
 
 
-def check_digest(path: Path, wanted: str, where: str) -> str:
+def check_digest(path: Path, wanted: str, where: Path | str) -> str:
     """SHA-256 of a file, if it is ``wanted`` (or nothing is).
 
     Raises:
@@ -90,14 +94,14 @@ def check_digest(path: Path, wanted: str, where: str) -> str:
     return digest
 
 
-def check_file(weight: Weight, path: Path, wanted: str, where: str) -> str:
+def check_file(weight: Weight, path: Path, wanted: str, where: Path | str) -> str:
     """Make sure that a file may be the weight it is meant for.
 
     Args:
         weight: What it is meant for.
         path: The file.
         wanted: SHA-256 that it must have; empty if none is known yet.
-        where: What to call the file in an error.
+        where: The file as a person knows it, for errors: its path if they have it, else words.
 
     Returns:
         Its SHA-256.
