@@ -7,27 +7,28 @@ two encoders (the coarse one, and the detail one whose result is thrown away) an
 Ours: a compiled crop, one encoder with its batch norms folded, in batches. Both draw with the
 same renderer, 512x512, from the same random weights; landmarks are given to both.
 
-Prints one JSON line; without a GPU, all on one thread of the processor, the best of the rounds:
+Prints one JSON line, and keeps it in benchmarks/results/deca.json; without a GPU, all on one
+thread of the processor, the best of the rounds:
 
 - ``ours_fps``, ``reference_fps``: frames a second, from frames to pictures; ``ratio`` of them;
 - ``agreement``: largest difference between the two codes of 236 numbers;
 - ``crop_ms``, ``encoder_ms``, ``flame_ms``, ``render_ms``: what a frame costs, part by part;
 - ``gflop``: of one encoder pass (a multiplication and an addition are two);
-- ``ceiling_fps``: how many such passes the machine's matrix product could do in a second;
+- ``ceiling_fps``: how many such passes the machine could do in a second
+  (`parts.timing.ceiling_gflops`);
 - ``of_ceiling``: ``ours_fps / ceiling_fps``;
 - ``gpu``: where there is one, its name; else null, and the rest is left out:
 - ``cuda_*``: the same there, for float32 and for float16 (``cuda_half_*``), drawn there too.
 """
 
 import argparse
-import json
-import sys
-from collections.abc import Callable, Mapping
-from time import perf_counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from parts.results import keep
+from parts.timing import best_seconds, ceiling_gflops
 from raster import sphere
 from skimage.transform import estimate_transform, warp
 from torch import nn
@@ -120,19 +121,6 @@ class Reference:
             list(renderer.pictures([mesh], [light], (SIZE, SIZE)))
 
 
-def best_seconds(rounds: int, *works: Callable[[], object]) -> list[float]:
-    """Seconds of the fastest call of each, after one to warm up; they take turns."""
-    seconds = [[0.0] * rounds for _ in works]
-    for work in works:
-        work()
-    for turn in range(rounds):
-        for work, taken in zip(works, seconds, strict=True):
-            began = perf_counter()
-            work()
-            taken[turn] = perf_counter() - began
-    return [min(taken) for taken in seconds]
-
-
 def made_up_clip(frames: int) -> tuple[np.ndarray, FaceTrack]:
     """Frames of noise, and a face that walks over them."""
     rng = np.random.default_rng(0)
@@ -187,7 +175,7 @@ def compare(
         lambda: list(renderer.pictures(meshes, geometry.light, (SIZE, SIZE))),
     )
     gflop = encoder_gflop()
-    ceiling = peak_gflops(device, precision, rounds) / gflop
+    ceiling = ceiling_gflops(device, getattr(torch, precision)) / gflop
     result = {
         "ours_fps": round(frames / ours_s, 2),
         "reference_fps": round(frames / reference_s, 2),
@@ -211,17 +199,8 @@ def encoder_gflop() -> float:
     return counter.get_total_flops() / 1e9
 
 
-def peak_gflops(device: torch.device, precision: Precision, rounds: int) -> float:
-    """What the machine's matrix product does in a second, in units of 1e9 operations."""
-    side = 8192 if device.type == "cuda" else 1024
-    matrix = torch.randn(side, side, device=device, dtype=getattr(torch, precision))
-    # Reading one number waits for a GPU.
-    (seconds,) = best_seconds(20 * rounds, lambda: (matrix @ matrix)[0, 0].item())
-    return 2 * side**3 / seconds / 1e9
-
-
 def main() -> None:
-    """Time both, and print one JSON line."""
+    """Time both, and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
@@ -237,7 +216,7 @@ def main() -> None:
             many = 16 * options.frames
             result |= compare(many, options.rounds, cuda, "float32", "cuda_")
             result |= compare(many, options.rounds, cuda, "float16", "cuda_half_")
-    sys.stdout.write(json.dumps(result) + "\n")
+    keep(result)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,35 @@
-"""FasterVQA in batches beside the reference's way of running it, and the ceiling of the machine.
+"""FasterVQA beside the reference's way of running it, and the ceiling of the machine.
 
-    python benchmarks/fastervqa.py [--device cpu] [--precision float32] [--batch 4] [--rounds 2]
+    python benchmarks/fastervqa.py [--device cpu] [--precision float32] [--batch 1] [--rounds 2]
 
-Ours is what the quality stage runs: fragments cut frame by frame, clips in batches, attention
-by torch's fused kernel a few windows at a time, gates and masks kept from call to call. The
+Ours is what the quality stage runs: fragments cut frame by frame, attention by torch's fused
+kernel a few windows at a time, gates and masks kept from call to call; one clip at a time, as a
+build's worker rates them. Several at once (``--batch``) serve an evaluation, and more draws. The
 reference takes one clip after the other, in float32: the chosen frames as one tensor, cut and
 normalised; gates anew in every block; attention written out, all windows' logits in memory.
 Both see the same fragments of clips in memory, on one thread of a processor or on the GPU;
-weights are random, which costs the same. Prints one JSON line:
+weights are random, which costs the same. Prints one JSON line, and keeps it in
+benchmarks/results/fastervqa.json:
 
 - ``ours_clips_s``, ``reference_clips_s``: clips a second, cutting included, best of the rounds;
 - ``ratio``: the one over the other;
 - ``cut_share``: of our time, that goes into cutting;
 - ``difference``: largest between the two ways' raw scores;
 - ``gflop``: of the network, a clip (products of attention and layers, by torch's counter);
-- ``gflops``: a second, in ours without cutting; ``ceiling_gflops``: of one large matrix product
-  in the same precision and run; ``share_of_ceiling``: the one over the other.
+- ``gflops``: a second, in ours without cutting; ``ceiling_gflops``: the most that torch reaches
+  here in the same precision (`parts.timing.ceiling_gflops`); ``share_of_ceiling``: the one over
+  the other.
 """
 
 import argparse
-import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from time import perf_counter
 from unittest.mock import patch
 
 import numpy as np
 import torch
+from parts.results import keep
+from parts.timing import best_seconds, ceiling_gflops
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -103,18 +105,6 @@ def reference_cut(reel: Reel, plan: Plan) -> Tensor:
     return out.permute(3, 0, 1, 2)[None]
 
 
-def best_seconds(work: Callable[[], object], rounds: int) -> float:
-    """The fastest of ``rounds`` calls; GPU work counts until it is done."""
-    seconds = []
-    for _ in range(rounds):
-        began = perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds.append(perf_counter() - began)
-    return min(seconds)
-
-
 def count_flop() -> int:
     """Floating-point operations of the network's products, for one clip."""
     with torch.device("meta"):
@@ -124,20 +114,13 @@ def count_flop() -> int:
     return int(counter.get_total_flops())
 
 
-def ceiling(device: torch.device, dtype: torch.dtype, rounds: int) -> float:
-    """Floating-point operations a second of one large product of matrices."""
-    n = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-    return 2 * n**3 / best_seconds(lambda: a @ b, 4 * rounds)
-
-
 def main() -> None:
-    """Time both ways, and print one JSON line."""
+    """Time both ways, and keep the result."""
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default=default)
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
@@ -168,12 +151,12 @@ def main() -> None:
             return np.array(raws)
 
         difference = np.abs(ours() - reference()).max()
-        cut_seconds = best_seconds(cut, arguments.rounds)
-        ours_seconds = best_seconds(ours, arguments.rounds)
-        reference_seconds = best_seconds(reference, arguments.rounds)
-        flop = count_flop()
-        top = ceiling(device, getattr(torch, arguments.precision), arguments.rounds)
-    flops = flop * len(reels) / (ours_seconds - cut_seconds)
+        cut_seconds, ours_seconds, reference_seconds = best_seconds(
+            arguments.rounds, cut, ours, reference
+        )
+        gflop = count_flop() / 1e9
+        ceiling = ceiling_gflops(device, getattr(torch, arguments.precision))
+    gflops = gflop * len(reels) / (ours_seconds - cut_seconds)
     result = {
         "benchmark": "fastervqa",
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu, one thread",
@@ -184,12 +167,12 @@ def main() -> None:
         "ratio": round(reference_seconds / ours_seconds, 2),
         "cut_share": round(cut_seconds / ours_seconds, 4),
         "difference": float(f"{difference:.2g}"),
-        "gflop": round(flop / 1e9, 1),
-        "gflops": round(flops / 1e9, 1),
-        "ceiling_gflops": round(top / 1e9, 1),
-        "share_of_ceiling": round(flops / top, 3),
+        "gflop": round(gflop, 1),
+        "gflops": round(gflops, 1),
+        "ceiling_gflops": round(ceiling, 1),
+        "share_of_ceiling": round(gflops / ceiling, 3),
     }
-    sys.stdout.write(json.dumps(result) + "\n")
+    keep(result)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/raster.py [--rounds 5]
 
-Prints one JSON line:
+Prints one JSON line, and keeps it in benchmarks/results/raster.json:
 
 - ``ours_ms``, ``numpy_ms``: milliseconds a picture on one thread, the best of the rounds;
 - ``ratio``: ``numpy_ms / ours_ms``;
@@ -15,14 +15,12 @@ Prints one JSON line:
 """
 
 import argparse
-import json
-import sys
-from collections.abc import Callable
 from importlib.util import find_spec
-from time import perf_counter
 from typing import Any
 
 import numpy as np
+from parts.results import keep
+from parts.timing import best_seconds
 
 from stages.models.raster.renderer import PosedMesh, load_renderer
 from stages.models.rasteriser import NOTHING, Fragments, rasterise
@@ -80,16 +78,6 @@ def numpy_rasterise(vertices: np.ndarray, faces: np.ndarray, size: tuple[int, in
     return Fragments(face, barycentrics, depth)
 
 
-def best_ms(work: Callable[[], object], rounds: int) -> float:
-    """Milliseconds of the fastest of ``rounds`` calls."""
-    seconds = []
-    for _ in range(rounds):
-        began = perf_counter()
-        work()
-        seconds.append(perf_counter() - began)
-    return 1e3 * min(seconds)
-
-
 def gpu_name() -> str | None:
     """Of the GPU that this process may use, if there is one and what it takes to draw on it."""
     if find_spec("triton") is None:
@@ -100,7 +88,7 @@ def gpu_name() -> str | None:
 
 
 def on_the_gpu(
-    vertices: np.ndarray, faces: np.ndarray, ours: Fragments, ours_ms: float, rounds: int
+    vertices: np.ndarray, faces: np.ndarray, ours: Fragments, ours_s: float, rounds: int
 ) -> dict[str, Any]:
     """What a GPU makes of a batch of the same picture."""
     import torch
@@ -117,41 +105,41 @@ def on_the_gpu(
         return found
 
     agreement = (drawn()[-1].cpu().numpy() == ours.face).mean()  # compiles
-    batch_ms = best_ms(drawn, 4 * rounds)
+    (batch_s,) = best_seconds(4 * rounds, drawn)
     renderer = load_renderer("cuda")
     meshes = [PosedMesh(camera_frame(image), image, faces)] * (4 * BATCH)
     lights = [np.eye(COEFFICIENTS, 3)] * len(meshes)
-    shaded_ms = best_ms(lambda: list(renderer.pictures(meshes, lights, SIZE)), rounds)
+    (shaded_s,) = best_seconds(rounds, lambda: list(renderer.pictures(meshes, lights, SIZE)))
     return {
-        "cuda_frames_per_second": round(1e3 * BATCH / batch_ms),
-        "cuda_shaded_frames_per_second": round(1e3 * len(meshes) / shaded_ms),
-        "cuda_ratio": round(ours_ms * BATCH / batch_ms, 1),
+        "cuda_frames_per_second": round(BATCH / batch_s),
+        "cuda_shaded_frames_per_second": round(len(meshes) / shaded_s),
+        "cuda_ratio": round(ours_s * BATCH / batch_s, 1),
         "cuda_agreement": float(agreement),
     }
 
 
 def main() -> None:
-    """Time both, and print one JSON line."""
+    """Time both, and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     vertices, faces = sphere()
     ours = rasterise(vertices, faces, SIZE)  # compiles
     plain = numpy_rasterise(vertices, faces, SIZE)
-    ours_ms = best_ms(lambda: rasterise(vertices, faces, SIZE), 4 * rounds)
-    numpy_ms = best_ms(lambda: numpy_rasterise(vertices, faces, SIZE), rounds)
+    (ours_s,) = best_seconds(4 * rounds, lambda: rasterise(vertices, faces, SIZE))
+    (numpy_s,) = best_seconds(rounds, lambda: numpy_rasterise(vertices, faces, SIZE))
     result: dict[str, Any] = {
         "benchmark": "raster",
         "faces": len(faces),
-        "ours_ms": round(ours_ms, 3),
-        "numpy_ms": round(numpy_ms, 1),
-        "ratio": round(numpy_ms / ours_ms, 1),
+        "ours_ms": round(1e3 * ours_s, 3),
+        "numpy_ms": round(1e3 * numpy_s, 1),
+        "ratio": round(numpy_s / ours_s, 1),
         "agreement": float((ours.face == plain.face).mean()),
         "gpu": gpu_name(),
     }
     if result["gpu"]:
-        result |= on_the_gpu(vertices, faces, ours, ours_ms, rounds)
-    sys.stdout.write(json.dumps(result) + "\n")
+        result |= on_the_gpu(vertices, faces, ours, ours_s, rounds)
+    keep(result)
 
 
 if __name__ == "__main__":
