@@ -371,6 +371,13 @@ def test_the_tensors_of_an_entry_are_kept_by_their_keys(registry):
     np.testing.assert_array_equal(found["a.weight"], np.eye(2))
 
 
+def test_a_checkpoint_of_an_old_torch_is_read(registry):
+    stream = BytesIO()
+    torch.save({"w": torch.eye(2)}, stream, _use_new_zipfile_serialization=False)
+    add(registry, "net", stream.getvalue())
+    assert safetensors.load_file(weights.pull("net")).keys() == {"w"}
+
+
 def test_scores_of_numpy_beside_the_weights_are_left_out(registry):
     scores = (np.float64(0.8), np.float32(0.7), np.eye(2))
     add(

@@ -127,9 +127,9 @@ def test_a_shorter_file_as_long_as_the_part_is_not_taken_for_the_whole(registry,
     with pytest.raises(WeightsError, match="broke off"):
         fetch.download(f"{site.url}/net.bin", partial)
     monkeypatch.setattr(fetch, "PAUSES", (0.0,))
-    site.files["/net.bin"] = BODY[HALF:]
+    site.files["/net.bin"] = BODY[::-1][HALF:]
     fetch.download(f"{site.url}/net.bin", partial)
-    assert partial.read_bytes() == BODY[HALF:]
+    assert partial.read_bytes() == BODY[::-1][HALF:]
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -355,13 +355,16 @@ def test_a_damaged_archive_is_an_error(registry, site):
     assert registry.kept() == []
 
 
-@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_member_whose_packing_is_damaged_is_an_error(how, tmp_path):
+@pytest.mark.parametrize(
+    ("how", "start"),
+    [(zipfile.ZIP_DEFLATED, 37), (zipfile.ZIP_BZIP2, 37), (zipfile.ZIP_LZMA, 45)],
+)
+def test_a_member_whose_packing_is_damaged_is_an_error(how, start, tmp_path):
     body = np.random.default_rng(0).bytes(2000)
     with zipfile.ZipFile(tmp_path / "pack.zip", "w", how) as archive:
         archive.writestr("one.bin", body)
     data = bytearray((tmp_path / "pack.zip").read_bytes())
-    data[45:75] = b"\xff" * 30
+    data[start : start + 30] = b"\xff" * 30
     (tmp_path / "pack.zip").write_bytes(data)
     with pytest.raises(WeightsError, match=r"pack\.zip is damaged"):
         extract_member(tmp_path / "pack.zip", "one.bin", tmp_path / "one.bin")
