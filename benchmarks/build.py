@@ -26,7 +26,6 @@ Prints one JSON line, and keeps it in benchmarks/results/build.json:
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -40,6 +39,7 @@ from typing import Any
 import av
 from parts.ceiling import measure_ceiling
 from parts.prefect_share import Share, measure_prefect
+from parts.results import keep
 from parts.serial import SerialJob
 
 from catalog.lake import Lake
@@ -50,7 +50,6 @@ from flows.server import stop_server
 from infra.engine.open import open_engine
 
 MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
-RESULT = Path(__file__).parent / "results" / "build.json"
 PORTRAITS = ("hdtf_*.mp4", "lp_*.mp4", "astronaut.mp4", "bikes.mp4")
 NAME = "bench"
 LONG_BUILD = 10_000
@@ -196,7 +195,7 @@ def main() -> int:
         "achieved": ours_fps / ceiling_fps >= ACHIEVED,
         "prefect_share": share <= PREFECT,
     }
-    line = json.dumps(
+    keep(
         {
             "benchmark": "build",
             "cores": cores,
@@ -216,9 +215,6 @@ def main() -> int:
             "passed": passed,
         }
     )
-    print(line)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(line + "\n")
     return 0 if all(passed.values()) else 1
 
 

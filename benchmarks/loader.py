@@ -22,7 +22,6 @@ line, and keeps it in benchmarks/results/loader.json:
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from time import perf_counter, process_time
 import av
 import decord
 import numpy as np
+from parts.results import keep
 
 from catalog.lake import Lake
 from catalog.release import Release
@@ -46,7 +46,6 @@ from training.sampling import Draw, Window, schedule
 
 STREAMS = ("video", "mask", "kpmap", "mesh")
 MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
-RESULT = Path(__file__).parent / "results" / "loader.json"
 LEAST = 5.0
 LONG_GOPS = {"preset": "medium", "crf": "23", "g": "250", "bf": "3"}
 """FFmpeg's defaults."""
@@ -157,7 +156,7 @@ def main() -> int:
             sum(path.stat().st_size for path in folder.glob("*-*.mp4")),
         ]
     ratio = other.wall / mine.wall
-    line = json.dumps(
+    keep(
         {
             "benchmark": "loader",
             "clips": len(clips),
@@ -174,9 +173,6 @@ def main() -> int:
             "passed": ratio >= LEAST,
         }
     )
-    print(line)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(line + "\n")
     return 0 if ratio >= LEAST else 1
 
 

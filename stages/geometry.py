@@ -77,7 +77,7 @@ class DecaTable(ModelTable):
     """Frames that go through the networks at once: on a GPU, more are faster."""
 
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Of the encoder's weights and arithmetic; the shorter ones pay on a GPU."""
+    """Of the encoder's convolutions; the shorter ones pay on a GPU."""
 
 
 class GeometryConfig(StageConfig):
@@ -136,6 +136,7 @@ class Geometry(Stage[GeometryConfig]):
     def setup(self) -> None:
         """Load the configured model and renderer."""
         self._model = geometry_model(self.config)
+        self._model.ready()
         self._renderer = load_renderer(self.config.renderer)
 
     def process(self, clip: Clip) -> Product:

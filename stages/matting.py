@@ -75,6 +75,8 @@ class SelfieTable(ModelTable):
 class U2NetTable(ModelTable):
     """How U^2-Net is run."""
 
+    pace: ClassVar[frozenset[str]] = frozenset({"batch"})
+
     runtime: Literal["onnx", "torch"] = "onnx"
     """What runs the network: ONNX Runtime, on rembg's file, or torch, on the authors'. They agree
     to 1e-4."""
@@ -92,11 +94,17 @@ class U2NetTable(ModelTable):
 
     @model_validator(mode="after")
     def _check(self) -> "U2NetTable":
+        if self.precision == "float16" and self.legacy:
+            raise ValueError('precision = "float16" is not what LCVD\'s masks were made in')
         if self.precision == "float16" and self.runtime == "onnx":
             raise ValueError(
                 'precision = "float16" needs runtime = "torch": an ONNX file brings its own'
             )
         return self
+
+    def deciding(self) -> dict[str, Any]:
+        """LCVD's way has no options."""
+        return {"legacy": True} if self.legacy else super().deciding()
 
 
 class MattingConfig(StageConfig):
@@ -118,6 +126,13 @@ class MattingConfig(StageConfig):
     u2netp: U2NetTable = U2NetTable()
 
     selfie: ClassVar[SelfieTable] = SelfieTable()  # no field: it has no keys
+
+    def deciding(self) -> dict[str, Any]:
+        """LCVD's masks are not steadied."""
+        table, values = self.table(), super().deciding()
+        if isinstance(table, U2NetTable) and table.legacy:
+            del values["temporal"], values["stillness"]
+        return values
 
 
 class Matting(Stage[MattingConfig]):

@@ -12,6 +12,7 @@ from infra.engine.base import WorkerSpec
 from infra.engine.process import WorkerProcess, import_path
 from infra.errors import UsageError, WeightsError
 from stages.geometry import GeometryConfig
+from stages.matting import MattingConfig
 from stages.registry import require
 from stages.worker import check_weights
 
@@ -27,6 +28,14 @@ def test_what_only_decides_the_pace_decides_no_result():
     one, many = (GeometryConfig(model="deca", deca={"batch": batch}) for batch in (1, 64))
     assert one.deciding() == many.deciding()
     assert one.deciding()["deca"]["motion_window"] == 0.05
+
+
+def test_what_lcvds_masks_do_not_heed_does_not_decide_them():
+    legacy = {"legacy": True}
+    one = MattingConfig(model="u2netp", u2netp=legacy)
+    other = MattingConfig(model="u2netp", u2netp={**legacy, "runtime": "torch"}, temporal=0)
+    assert one.deciding() == other.deciding()
+    assert one.deciding() != MattingConfig(model="u2netp").deciding()
 
 
 def test_a_model_for_gpus_only_is_refused_where_none_is_asked_for():
