@@ -502,6 +502,15 @@ def test_weights_of_another_architecture_are_not_pinned_in_the_place_of_the_righ
     weights.pull("net")
 
 
+def test_a_file_that_is_refused_is_called_by_its_own_name(registry, tmp_path):
+    add(registry, "net", b"", signature="0" * 16).unlink()
+    given = tmp_path / "downloaded.pth"
+    given.write_bytes(checkpoint({"w": torch.ones(2, 3)}))
+    with pytest.raises(WeightsError, match=r"downloaded\.pth is not the weight net") as raised:
+        weights.pull("net", path=given)
+    assert ".tmp" not in raised.value.message
+
+
 @pytest.mark.parametrize(
     ("arrays", "match"),
     [

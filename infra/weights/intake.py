@@ -139,7 +139,12 @@ def _take(
         digest = check_file(weight, path, wanted, where)
         if weight.convert and not is_converted(weight, digest):
             progress(f"converting {weight.file}", 0, 0)
-            convert(weight, path, digest)
+            try:
+                convert(weight, path, digest)
+            except WeightsError as error:
+                # People know the file by its own name, not by that of the copy in the making.
+                told = error.message.replace(path.name, str(where))
+                raise WeightsError(told, hint=error.hint) from error
         if keep:
             settle(path, cache_folder() / digest[:16] / weight.file)
         if not weight.sha256:
