@@ -257,4 +257,6 @@ def reap_stale(leases: Path) -> list[str]:
 
 if __name__ == "__main__":
     die_with_parent(signal.SIGTERM, int(sys.argv[1]))
+    # A shell's background jobs are born deaf to SIGINT; a driver is to hear what is passed on.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execvp(sys.argv[2], sys.argv[2:])

@@ -110,6 +110,23 @@ def test_signals_are_passed_on_to_the_driver(supervised: Supervised, sign: signa
     assert members(supervised.session) == []
 
 
+def test_the_driver_of_a_background_job_hears_sigint_too(tmp_path: Path) -> None:
+    """A shell without job control starts what it puts into the background deaf to SIGINT."""
+    up = tmp_path / "up"
+    shell = ["sh", "-c", '"$@" & echo $!; wait', "sh"]
+    supervisor = [sys.executable, "-c", SUPERVISOR, str(tmp_path / "l"), *family(up, 60)]
+    job = subprocess.Popen([*shell, *supervisor], stdout=subprocess.PIPE, text=True)
+    assert job.stdout is not None
+    started = Process.find(int(job.stdout.readline()))
+    assert started is not None
+    until(up.exists)
+    os.kill(started.pid, signal.SIGINT)
+    try:
+        job.wait(20)
+    finally:
+        started.kill()
+
+
 def test_the_third_signal_kills_a_driver_that_does_not_listen(tmp_path: Path) -> None:
     up = tmp_path / "up"
     deaf = (
