@@ -27,6 +27,7 @@ from flows.tally import Tally
 from infra.engine.base import Engine, Item, Pool, Resources, WorkerSpec
 from infra.errors import LimelightError, UsageError
 from stages.base import Stage
+from stages.models.offer import Offer
 from stages.pack import pack
 from stages.registry import Group, fingerprints, groups, require
 from stages.worker import Task, made_of, stage_entry
@@ -58,9 +59,8 @@ class Request:
         check_name(self.name)
 
 
-def patience(stages: Sequence[Stage[Any]], engine: EngineTable, frames: int) -> float:
-    """Seconds after which the worker that holds a clip of so many frames counts as hung."""
-    offers = [offer for stage in stages for offer in stage.offers()]
+def patience(offers: Sequence[Offer], engine: EngineTable, frames: int) -> float:
+    """Seconds after which a worker of these models, with so many frames, counts as hung."""
     a_clip = engine.deadline_seconds + sum(offer.slowest_clip for offer in offers)
     a_frame = engine.deadline_per_frame + sum(offer.slowest for offer in offers)
     return a_clip + a_frame * frames
@@ -260,6 +260,7 @@ class Build:
         self, tasks: Sequence[tuple[str, list[str]]], known: Mapping[str, Mapping[str, Outcome]]
     ) -> Iterator[Item]:
         engine = self.request.config.engine
+        offers = [offer for stage in self.stages for offer in stage.offers()]
         for clip, names in tasks:
             done = {
                 stage: made_of(outcome)
@@ -278,7 +279,7 @@ class Build:
                 id=clip,
                 payload=task,
                 size=min(held, 2 * engine.frame_bytes) or 2 * engine.frame_bytes,
-                deadline=patience(self.stages, engine, frames),
+                deadline=patience(offers, engine, frames),
             )
 
     def _quarantined_sources(self, clips: Sequence[str]) -> dict[str, Trouble]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from infra.errors import WeightsError
-from infra.weights.cache import LARGEST, cache_errors
+from infra.weights.cache import LARGEST, write_chunks
 from infra.weights.wording import shown
 
 _CHUNK = 1 << 20
@@ -35,12 +35,7 @@ def extract_member(archive: Path, member: str, target: Path, *, size: int | None
                 )
             # ZipFile checks the checksum, and never unpacks more than the size it tells.
             with opened.open(member) as source:
-                with cache_errors():
-                    file = target.open("wb")
-                with file:
-                    while chunk := source.read(_CHUNK):
-                        with cache_errors():
-                            file.write(chunk)
+                write_chunks(target, iter(lambda: source.read(_CHUNK), b""))
     except KeyError:
         raise WeightsError(f"{archive.name} holds no {member}", hint=hint) from None
     except WeightsError:

@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -82,6 +82,17 @@ def settle(temporary: Path, final: Path) -> None:
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(final)
         fsync_path(final.parent)
+
+
+def write_chunks(target: Path, chunks: Iterable[bytes]) -> int:
+    """Write a file of the cache, and tell its bytes; what breaks the chunks is not blamed on it."""
+    with cache_errors():
+        file = target.open("wb")
+    with file:
+        for chunk in chunks:
+            with cache_errors():
+                file.write(chunk)
+        return file.tell()
 
 
 def write_text(final: Path, text: str) -> None:

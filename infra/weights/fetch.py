@@ -15,7 +15,7 @@ import fsspec
 import httpx
 
 from infra.errors import WeightsError
-from infra.weights.cache import LARGEST, cache_errors
+from infra.weights.cache import LARGEST, cache_errors, write_chunks
 
 Progress = Callable[[str, int, int], None]
 """``(what, done, total)``: what is happening, bytes done and bytes in all (0: not known)."""
@@ -207,16 +207,15 @@ def _copy(url: str, partial: Path, progress: Progress, most: int) -> None:
         opened: Any = fsspec.open(url, "rb")
         with opened as source:
             total = int(getattr(source, "size", 0) or 0)
-            with cache_errors():
-                file = partial.open("wb")
-            with file:
-                while chunk := source.read(_CHUNK):
-                    with cache_errors():
-                        file.write(chunk)
-                    progress(f"downloading {partial.name}", file.tell(), total)
-                    if file.tell() > most:
-                        break
-                done = file.tell()
+
+            def chunks() -> Iterator[bytes]:
+                done = 0
+                while done <= most and (chunk := source.read(_CHUNK)):
+                    yield chunk
+                    done += len(chunk)
+                    progress(f"downloading {partial.name}", done, total)
+
+            done = write_chunks(partial, chunks())
         if done > most:
             discard(partial)
             raise _too_large(url, most)
