@@ -13,8 +13,8 @@ from stages.tracking import FaceFollower, Track
 REDETECT = 10
 """Frames from one look of the detector to the next, while nothing is lost."""
 
-PATIENCE = 20
-"""Frames for which a lost face is looked for in every frame."""
+MAX_GAP = 10
+"""Frames in a row in which the face may be missing from a clip that is kept."""
 
 
 def track_landmarks(
@@ -46,7 +46,7 @@ def track_landmarks(
     if fps <= 0:
         raise ValueError(f"fps = {fps:g} must be above 0")
     follower = FaceFollower(
-        face_model(model), min_score=min_score, interval=REDETECT, patience=PATIENCE
+        face_model(model), min_score=min_score, interval=REDETECT, patience=MAX_GAP + REDETECT
     )
     followed = follower.follow(frames)
     if not followed.tracks:

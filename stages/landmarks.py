@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stages.base import Product, Rejected, Stage, StageConfig
 from stages.clip import Clip
-from stages.face_track import every_frame
+from stages.face_track import MAX_GAP, REDETECT, every_frame
 from stages.models.faces import FACE_MODELS, FaceModel, FaceModelName
 from stages.models.offer import Offer
 from stages.tracking import FaceFollower, Followed, Track
@@ -37,13 +37,13 @@ class LandmarksConfig(StageConfig):
     max_missing: float = Field(0.1, ge=0, le=1)
     """Share of the frames in which the face may be missing, 0..1."""
 
-    max_gap: int = Field(10, ge=0)
+    max_gap: int = Field(MAX_GAP, ge=0)
     """Frames in a row in which it may be missing; they are interpolated, and marked so."""
 
     max_step: float = Field(0.5, gt=0)
     """How far the face may move from one frame to the next, in its own size; more is a cut."""
 
-    redetect: int = Field(10, ge=1)
+    redetect: int = Field(REDETECT, ge=1)
     """Frames from one look of the detector to the next, while nothing is lost."""
 
     smoothing: float = Field(0.05, ge=0, le=1)
