@@ -1,0 +1,14 @@
+"""Recipes: TOML files that say all that decides a training run, but the release."""
+
+from training.recipe.read import RECIPES, differences, load_recipe, recipe_toml, write_recipe
+from training.recipe.tables import Recipe, Stream
+
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "Stream",
+    "differences",
+    "load_recipe",
+    "recipe_toml",
+    "write_recipe",
+]
