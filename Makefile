@@ -6,7 +6,7 @@ LAKE ?= build/demo-lake
 
 .PHONY: demo test bench check format clean
 
-demo: $(VENV)/core
+demo: $(VENV)/train
 	$(BIN)/limelight demo --lake $(LAKE)
 
 test: $(VENV)/dev check
@@ -25,13 +25,13 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Reinstalled whenever what is asked for changes. The demo needs no torch: 1 GB rather than 6.
-$(VENV)/core: pyproject.toml constraints.txt
+# Reinstalled whenever what is asked for changes. The demo needs no test tools.
+$(VENV)/train: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
 	@touch $@
 
-$(VENV)/dev: $(VENV)/core
+$(VENV)/dev: $(VENV)/train
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

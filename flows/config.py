@@ -1,24 +1,21 @@
 """The one TOML file of a build, validated; errors name file, key, value and what is allowed."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import Field, create_model
 
 from infra.engine.base import Resources
 from infra.errors import UsageError
+from infra.tables import Table, parse_table, read_toml
+from infra.toml_text import explained_toml
 from stages.base import Stage
 from stages.pack import PackConfig
 from stages.registry import STAGES
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class SourceTable(_Table):
+class SourceTable(Table):
     """``[source]``: which clips."""
 
     path: str = ""
@@ -29,18 +26,18 @@ class SourceTable(_Table):
     """How file names tell the identity (the data set whose naming they follow)."""
 
 
-class ResourcesTable(_Table):
+class ResourcesTable(Table):
     """``[engine.resources.<stage>]``: what one worker of a stage asks of the cluster."""
 
     num_cpus: float = Field(1.0, gt=0)
     """Processor cores, fractions allowed."""
     num_gpus: float = Field(0.0, ge=0)
     """GPUs, fractions allowed."""
-    custom: dict[str, float] = {}
+    custom: dict[str, float] = Field({})
     """Named custom resources of the cluster."""
 
 
-class EngineTable(_Table):
+class EngineTable(Table):
     """``[engine]``: how the work is spread; never changes a result."""
 
     workers: int = Field(0, ge=0)
@@ -56,7 +53,7 @@ class EngineTable(_Table):
     deadline_per_frame: float = Field(1.0, gt=0)
     """... and this much more for each of its frames, before its worker counts as hung; models
     that are slow on a processor are given more by themselves."""
-    resources: dict[str, ResourcesTable] = {}
+    resources: dict[str, ResourcesTable] = Field({})
     """What a stage's worker asks of the cluster, by stage name."""
 
     def stage_resources(self) -> dict[str, Resources]:
@@ -70,7 +67,7 @@ class EngineTable(_Table):
         }
 
 
-class _BuildConfig(_Table):
+class _BuildConfig(Table):
     source: SourceTable = SourceTable()
     engine: EngineTable = EngineTable()
     pack: PackConfig = PackConfig()
@@ -95,25 +92,12 @@ def load_config(path: Path | None) -> Any:
     Raises:
         UsageError: Not readable, not TOML, an unknown key, or a value that is not allowed.
     """
-    if path is None:
-        return BuildConfig()
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the config {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
-    return parse_config(table, str(path))
+    return BuildConfig() if path is None else parse_config(read_toml(path), str(path))
 
 
 def parse_config(table: Mapping[str, Any], origin: str) -> Any:
     """Validate a config that is already a table; ``origin`` names it in errors."""
-    try:
-        config = BuildConfig.model_validate(table)
-    except ValidationError as error:
-        raise UsageError(
-            "\n".join(_explain(problem, origin) for problem in error.errors())
-        ) from error
+    config = parse_table(BuildConfig, table, origin)
     unknown = set(config.engine.resources) - {stage.name for stage in STAGES}
     if unknown:
         raise UsageError(
@@ -123,23 +107,6 @@ def parse_config(table: Mapping[str, Any], origin: str) -> Any:
     return config
 
 
-def _explain(problem: Any, origin: str) -> str:
-    """One line of a validation error: file, key, value, what is allowed."""
-    path = [str(part) for part in problem["loc"]]
-    key = ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        allowed = ", ".join(_keys_at(path[:-1])) or "nothing"
-        return f"{origin}: unknown key {key!r}; allowed here: {allowed}"
-    return f"{origin}: {key} = {problem['input']!r} is not allowed: {problem['msg']}"
-
-
-def _keys_at(path: list[str]) -> list[str]:
-    """Keys that the table at ``path`` may have."""
-    model: Any = BuildConfig
-    for part in path:
-        field = model.model_fields.get(part)
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return sorted(model.model_fields)
+def default_toml() -> str:
+    """The defaults as a file that explains itself."""
+    return explained_toml(BuildConfig())

@@ -7,19 +7,16 @@ from inspect import isabstract
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from infra.digests import digest_json
 from infra.engine.base import Resources
+from infra.tables import Table
 from infra.weights import identity
 from stages.clip import Clip
 from stages.models.offer import Offer
 
 
-class StageConfig(BaseModel):
-    """Base of every stage's config: frozen, and strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+class StageConfig(Table):
+    """Base of every stage's config."""
 
     pace: ClassVar[frozenset[str]] = frozenset()
     """Fields that decide how fast a result comes, never which."""

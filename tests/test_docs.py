@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.app import app
-from flows.config import BuildConfig, parse_config
-from flows.describe import default_toml
+from flows.config import BuildConfig, default_toml, parse_config
 from infra.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ from flows.cli.common import (
     show_table,
 )
 from flows.cli.driver import run_build, supervise
-from flows.config import load_config, parse_config
+from flows.config import default_toml, load_config, parse_config
 from flows.rerun import Only, void_outcomes
 from infra.errors import UsageError
 from infra.settings import load_settings
@@ -109,8 +109,6 @@ def plan(
 
 def config() -> None:
     """Print a config that explains itself: every key, its default, what is allowed."""
-    from flows.describe import default_toml
-
     print(default_toml(), end="")
 
 

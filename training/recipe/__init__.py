@@ -1,6 +1,13 @@
 """Recipes: TOML files that say all that decides a training run, but the release."""
 
-from training.recipe.read import RECIPES, differences, load_recipe, recipe_toml, write_recipe
+from training.recipe.read import (
+    RECIPES,
+    differences,
+    load_recipe,
+    parse_recipe,
+    recipe_toml,
+    write_recipe,
+)
 from training.recipe.tables import Recipe, Stream
 
 __all__ = [
@@ -9,6 +16,7 @@ __all__ = [
     "Stream",
     "differences",
     "load_recipe",
+    "parse_recipe",
     "recipe_toml",
     "write_recipe",
 ]

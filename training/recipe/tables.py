@@ -6,16 +6,12 @@ TOML files beside this module that say only what they change, as a user's own re
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from infra.tables import Table
 
 Stream = Literal["shading", "reference", "landmarks"]
 """A picture that an adapter looks at: shading renders, the reference's picture, keypoint maps."""
-
-
-class Table(BaseModel):
-    """Base of a recipe's tables: frozen, and strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ModelTable(Table):
@@ -38,8 +34,8 @@ class ModelTable(Table):
     token_width: int = Field(1024, ge=16)
     """Numbers of that token."""
     latents: Literal["vae", "blocks"] = "vae"
-    """What the diffusion runs on: `vae`, the latents of sd-vae-ft-mse; `blocks`, the low frequencies
-    of the pictures' 8x8 blocks (an orthonormal cosine transform), which needs no weights."""
+    """What the diffusion runs on: `vae`, the latents of sd-vae-ft-mse; `blocks`, the low
+    frequencies of the pictures' 8x8 blocks (an orthonormal cosine transform): no weights."""
     luma: int = Field(20, ge=1, le=64)
     """Frequencies of a block's brightness that `blocks` keeps."""
     chroma: int = Field(3, ge=1, le=64)
@@ -174,7 +170,7 @@ class EngineTable(Table):
     3 weights too."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """Number format of the forward and backward pass; the weights' master copy is always fp32."""
-    micro_batch: int = Field(1, ge=1)
+    micro_batch: int = Field(2, ge=1)
     """Samples that a rank holds at once. Where memory does not suffice it is halved, and
     accumulation doubled."""
     checkpointing: bool = True
