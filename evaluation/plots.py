@@ -130,6 +130,40 @@ def bars(values: Mapping[str, float], label: str, caption: str) -> Plot:
     return Plot(_svg(figure), caption)
 
 
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    labels: tuple[str, str],
+    caption: str,
+    *,
+    marked: bool = False,
+) -> Plot:
+    """Lines over a common axis, such as a loss over the steps of a training run.
+
+    Args:
+        series: Horizontal and vertical places of each line's points, by the line's name.
+        labels: Of the horizontal and the vertical axis, with units.
+        caption: What the plot says.
+        marked: Show the points themselves, where they are few.
+    """
+    figure, axes = _axes()
+    for (name, (x, y)), colour in zip(series.items(), (_BAR, *COLOURS.values()), strict=False):
+        axes.plot(
+            x,
+            y,
+            color=colour,
+            linewidth=1.4,
+            marker="o" if marked else "",
+            markersize=4,
+            label=name,
+        )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    if len(series) > 1:
+        axes.legend(frameon=False)
+    return Plot(_svg(figure), caption)
+
+
 def _axes() -> tuple[Figure, Axes]:
     with mpl.rc_context(_STYLE):
         figure, axes = plt.subplots(figsize=(3.2, 2.0), layout="constrained")
