@@ -364,7 +364,7 @@ class PortraitFrames(Frames):
             return
         kept: list[np.ndarray] | None = []
         for frame in self._source:
-            portrait = self._portrait(frame)
+            portrait = cut_portrait(frame, self.crop, self.size)
             if kept is not None:
                 kept.append(portrait)
                 if len(kept) * portrait.nbytes > self._budget:
@@ -374,23 +374,34 @@ class PortraitFrames(Frames):
             self._kept = kept
             self._source.release()
 
-    def _portrait(self, frame: np.ndarray) -> np.ndarray:
-        x, y, w, h = self.crop
-        height, width = frame.shape[:2]
-        inside = frame[max(y, 0) : max(y + h, 0), max(x, 0) : max(x + w, 0)]
-        if inside.shape[:2] != (h, w):
-            inside = cv2.copyMakeBorder(
-                inside,
-                top=max(-y, 0),
-                bottom=max(y + h - height, 0),
-                left=max(-x, 0),
-                right=max(x + w - width, 0),
-                borderType=cv2.BORDER_REPLICATE,
-            )
-        # Four taps alias visibly once they span less than about three target pixels.
-        if max(w, h) > 1.5 * self.size:
-            # OpenCV averages areas only where neither side grows; one that must does so below.
-            shrunk = (min(w, self.size), min(h, self.size))
-            inside = cv2.resize(inside, shrunk, interpolation=cv2.INTER_AREA)
-        # A copy at least: a view would keep all of the source's frame in memory.
-        return cv2.resize(inside, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
+
+def cut_portrait(frame: np.ndarray, crop: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """The normal form of one frame: see `PortraitFrames`.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        crop: x, y, w, h in whole pixels; it may reach outside, where the border is repeated.
+        size: Side of the result.
+
+    Returns:
+        (size, size, 3) uint8; never a view.
+    """
+    x, y, w, h = crop
+    height, width = frame.shape[:2]
+    inside = frame[max(y, 0) : max(y + h, 0), max(x, 0) : max(x + w, 0)]
+    if inside.shape[:2] != (h, w):
+        inside = cv2.copyMakeBorder(
+            inside,
+            top=max(-y, 0),
+            bottom=max(y + h - height, 0),
+            left=max(-x, 0),
+            right=max(x + w - width, 0),
+            borderType=cv2.BORDER_REPLICATE,
+        )
+    # Four taps alias visibly once they span less than about three target pixels.
+    if max(w, h) > 1.5 * size:
+        # OpenCV averages areas only where neither side grows; one that must does so below.
+        shrunk = (min(w, size), min(h, size))
+        inside = cv2.resize(inside, shrunk, interpolation=cv2.INTER_AREA)
+    # A copy at least: a view would keep all of the source's frame in memory.
+    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_CUBIC)

@@ -135,6 +135,39 @@ class MattingConfig(StageConfig):
         return values
 
 
+def matting_model(config: MattingConfig) -> MattingModel:
+    """The configured model, loaded.
+
+    Raises:
+        UsageError: A package that it needs is missing.
+        WeightsError: Its weights are missing, or are others.
+    """
+    make, table = _offer(config).load(), config.table()
+    if isinstance(table, U2NetTable) and table.legacy:
+        masks: MattingModel = make.of_weight(config.model)
+        return masks
+    if isinstance(table, U2NetTable):
+        options = table.model_dump(exclude={"legacy"}) | {"radius": config.temporal}
+        net = make.of_weight(config.model, **options)
+    else:
+        net = make()
+    return SteadyMasks(net, radius=config.temporal, stillness=config.stillness)
+
+
+def _offer(config: MattingConfig) -> Offer:
+    net, table = config.model, config.table()
+    if not isinstance(table, U2NetTable):
+        return Offer("stages.models.selfie:SelfieSegmentation", ("selfie_segmentation",))
+    kind = "legacy:LegacyMasks" if table.legacy else "model:U2NetMatting"
+    by_onnx = table.runtime == "onnx" and not table.legacy
+    return Offer(
+        f"stages.models.u2net.{kind}",
+        weights=(net if by_onnx else f"{net}_torch",),
+        packages=("torch", "safetensors", "onnxruntime"),
+        slowest=8.0 if net == "u2net_human_seg" else 2.0,
+    )
+
+
 class Matting(Stage[MattingConfig]):
     """An 8-bit alpha of every frame of the normal form, steady in time, stored losslessly.
 
@@ -149,34 +182,11 @@ class Matting(Stage[MattingConfig]):
 
     def offers(self) -> tuple[Offer, ...]:
         """The configured model."""
-        net, table = self.config.model, self.config.table()
-        if not isinstance(table, U2NetTable):
-            return (Offer("stages.models.selfie:SelfieSegmentation", ("selfie_segmentation",)),)
-        kind = "legacy:LegacyMasks" if table.legacy else "model:U2NetMatting"
-        by_onnx = table.runtime == "onnx" and not table.legacy
-        offer = Offer(
-            f"stages.models.u2net.{kind}",
-            weights=(net if by_onnx else f"{net}_torch",),
-            packages=("torch", "safetensors", "onnxruntime"),
-            slowest=8.0 if net == "u2net_human_seg" else 2.0,
-        )
-        return (offer,)
+        return (_offer(self.config),)
 
     def setup(self) -> None:
         """Load the model."""
-        (offer,) = self.offers()
-        make, net, table = offer.load(), self.config.model, self.config.table()
-        if not isinstance(table, U2NetTable):
-            self._model = self._steadied(make())
-        elif table.legacy:
-            self._model = make.of_weight(net)
-        else:
-            options = table.model_dump(exclude={"legacy"}) | {"radius": self.config.temporal}
-            self._model = self._steadied(make.of_weight(net, **options))
-
-    def _steadied(self, net: MattingNet) -> MattingModel:
-        config = self.config
-        return SteadyMasks(net, radius=config.temporal, stillness=config.stillness)
+        self._model = matting_model(self.config)
 
     def process(self, clip: Clip) -> Product:
         """Matte the clip's frames into ``mask.mp4``."""

@@ -1,8 +1,12 @@
 """Sound of a clip, kept beside its video."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
+from heapq import merge
 from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
@@ -10,6 +14,8 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Stream
 
 from stages.decode import open_film
 
@@ -60,6 +66,39 @@ def save_sound(source: Path, target: Path, *, duration: Fraction) -> str | None:
         target.unlink(missing_ok=True)
         return None
     return "copied" if copy else "encoded"
+
+
+def add_sound(video: Path, sound: Path | None, target: Path) -> None:
+    """Put a film and its sound into one MP4 file; nothing is encoded again.
+
+    Args:
+        video: A film as `stages.encode` writes it.
+        sound: What `save_sound` made; None for none.
+        target: The file to be made.
+    """
+    options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with ExitStack() as stack:
+        files = [video] if sound is None else [video, sound]
+        inputs = [stack.enter_context(av.open(f"file:{path}")) for path in files]
+        output = stack.enter_context(
+            av.open(f"file:{target}", "w", format="mp4", container_options=options)
+        )
+        sources = [(container, container.streams[0]) for container in inputs]
+        streams = [output.add_stream_from_template(stream) for _, stream in sources]
+        packets = (_timed(*source, to) for source, to in zip(sources, streams, strict=True))
+        # In the order of time, so that a player need not jump about in the file.
+        for _, packet, to in merge(*packets, key=lambda timed: timed[0]):
+            packet.stream = to
+            output.mux(packet)
+
+
+def _timed(
+    container: InputContainer, stream: Stream, to: Stream
+) -> Iterator["tuple[Fraction, Packet[Any], Stream]"]:
+    """Packets of a stream, when each is decoded, and the stream that they go to."""
+    for packet in container.demux(stream):
+        if packet.dts is not None:
+            yield packet.dts * packet.time_base, packet, to
 
 
 def _copy(
