@@ -9,14 +9,13 @@ from pydantic import Field
 from stages.base import Product, Rejected, Stage, StageConfig
 from stages.clip import Clip
 from stages.encode import VideoWriter
-from stages.frames import PortraitFrames
+from stages.frames import Crop, PortraitFrames
 from stages.sound import save_sound
 
 STRAY = 0.02
 """Share of frames that may lie beyond each limit of the face's range: detector slips."""
 
 Fit = Literal["face", "centre", "squash"]
-Crop = tuple[int, int, int, int]
 
 
 class FrameConfig(StageConfig):

@@ -46,6 +46,10 @@ def read_headers(source: Path | BinaryIO) -> Headers:
         return film.headers
 
 
+Crop = tuple[int, int, int, int]
+"""A part of a picture: x, y, width, height in whole pixels."""
+
+
 class Frames(ABC):
     """A sequence of pictures at a constant rate."""
 
@@ -344,11 +348,7 @@ class PortraitFrames(Frames):
         Both use pixel indices: the centre of pixel i lies at coordinate i, its left edge
         at i - 1/2. So the crop's left edge, x - 1/2, goes to -1/2.
         """
-        x, y, w, h = self.crop
-        sx, sy = self.size / w, self.size / h
-        return np.array(
-            [[sx, 0.0, (0.5 - x) * sx - 0.5], [0.0, sy, (0.5 - y) * sy - 0.5]], np.float64
-        )
+        return crop_transform(self.crop, self.size)
 
     @property
     def fps(self) -> Fraction:
@@ -375,7 +375,14 @@ class PortraitFrames(Frames):
             self._source.release()
 
 
-def cut_portrait(frame: np.ndarray, crop: tuple[int, int, int, int], size: int) -> np.ndarray:
+def crop_transform(crop: Crop, size: int) -> np.ndarray:
+    """See `PortraitFrames.transform`."""
+    x, y, w, h = crop
+    sx, sy = size / w, size / h
+    return np.array([[sx, 0.0, (0.5 - x) * sx - 0.5], [0.0, sy, (0.5 - y) * sy - 0.5]], np.float64)
+
+
+def cut_portrait(frame: np.ndarray, crop: Crop, size: int) -> np.ndarray:
     """The normal form of one frame: see `PortraitFrames`.
 
     Args:
