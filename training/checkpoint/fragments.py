@@ -59,15 +59,12 @@ class QuantisedRun:
         return self.code_map[self.codes.long()] * scales
 
     def slice(self, start: int, length: int) -> "QuantisedRun":
-        """Elements ``start`` to ``start + length``; blocks that these edges cut keep their scale."""
+        """Elements ``start`` to ``start + length``; a block that an edge cuts keeps its scale."""
         stop = start + length
         if not 0 <= start < stop <= len(self):
             raise ValueError(f"elements {start} to {stop} of a run of {len(self)}")
-        edges = torch.tensor([start, stop], device=self.bounds.device)
-        first = int(torch.searchsorted(self.bounds, edges[0], right=True)) - 1
-        last = int(torch.searchsorted(self.bounds, edges[1]))
-        bounds = self.bounds[first : last + 1].clamp(start, stop) - start
-        return QuantisedRun(self.codes[start:stop], self.absmax[first:last], bounds, self.code_map)
+        blocks, bounds = cut_blocks(self.bounds, start, stop)
+        return QuantisedRun(self.codes[start:stop], self.absmax[blocks], bounds, self.code_map)
 
     def regrid(self, bounds: Tensor) -> "QuantisedRun | None":
         """The same codes on another grid of blocks.
@@ -107,6 +104,18 @@ class QuantisedRun:
             torch.cat(bounds),
             first.code_map,
         )
+
+
+def cut_blocks(bounds: Tensor, start: int, stop: int) -> tuple[slice, Tensor]:
+    """The blocks of a `QuantisedRun` that hold elements ``start`` to ``stop``.
+
+    Returns:
+        Which they are, and their bounds within these elements.
+    """
+    edges = torch.tensor([start, stop], device=bounds.device)
+    first = int(torch.searchsorted(bounds, edges[0], right=True)) - 1
+    last = int(torch.searchsorted(bounds, edges[1]))
+    return slice(first, last), bounds[first : last + 1].clamp(start, stop) - start
 
 
 @dataclass(frozen=True)
