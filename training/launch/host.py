@@ -1,0 +1,90 @@
+"""The process under which ranks run: it ends with the process that started it.
+
+``python -m training.launch.host PARENT MODULE ARGUMENT...`` runs the module after having tied its
+life to that of ``PARENT``; the ranks tie theirs to its own (`training.launch.rank`). So however a
+driver ends, by SIGKILL too, no rank of it goes on.
+"""
+
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Mapping
+from subprocess import DEVNULL, Popen
+
+import psutil
+
+from infra.processes import Process, die_with_parent
+from infra.storage import lake_errors
+from training.launch.job import Job, Launcher
+
+HOST = "LIMELIGHT_HOST"
+"""Names the process whose end is every rank's end."""
+
+
+class Host:
+    """A launcher's process; it is started at once.
+
+    Args:
+        launcher: Whose.
+        job: What it starts.
+    """
+
+    def __init__(self, launcher: Launcher, job: Job) -> None:
+        with lake_errors(job.desk):
+            job.desk.mkdir(parents=True, exist_ok=True)
+            job.stop.unlink(missing_ok=True)
+            log = job.host_log.open("ab")
+        module = [sys.executable, "-P", "-m", __name__, str(os.getpid())]
+        with log:
+            self._process = Popen(
+                [*module, *launcher.command(job)],
+                env=environment(launcher.environment(job)),
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+            )
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs; it says little of how the run went."""
+        return self._process.poll()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end, for so long at most; what is left then is killed."""
+        try:
+            self._process.wait(seconds)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it now, and every process below it."""
+        if self._process.poll() is not None:
+            return
+        # Looked up before anything dies, while each can still be told from its parent.
+        below = psutil.Process(self._process.pid).children(recursive=True)
+        found = [Process.find(child.pid) for child in below]
+        self._process.kill()
+        for process in found:
+            if process:
+                process.kill()
+        self._process.wait()
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Our environment with ``more``, and with our folders to import from."""
+    path = os.pathsep.join(folder for folder in sys.path if folder)
+    return {**os.environ, "PYTHONPATH": path, **more}
+
+
+def main() -> None:
+    """Become the launcher's process."""
+    parent, module, *arguments = sys.argv[1:]
+    die_with_parent(signal.SIGKILL, int(parent))
+    os.environ[HOST] = str(os.getpid())
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

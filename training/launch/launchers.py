@@ -1,0 +1,111 @@
+"""The launchers there are: torchrun on this machine or several, and Ray Train on a cluster."""
+
+from contextlib import closing
+from dataclasses import dataclass
+
+from infra.engine.base import Resources
+from infra.engine.ledger import amounts
+from infra.errors import UsageError
+from infra.settings import load_settings
+from training.launch.job import Job, Launcher
+
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Torchrun:
+    """Ranks on this machine, started by ``torch.distributed.run``.
+
+    On several machines the same command is to be started on each of them (the first one's runs the
+    rendezvous); ranks are then those of all together, shared evenly.
+
+    Attributes:
+        nodes: Machines.
+        endpoint: ``host:port`` of the rendezvous, on one of them; this machine alone needs none.
+    """
+
+    nodes: int = 1
+    endpoint: str = ""
+    name: str = "torchrun"
+
+    def __post_init__(self) -> None:
+        if (self.nodes > 1) != bool(self.endpoint):
+            raise UsageError(
+                f"{self.nodes} machine(s) with rendezvous {self.endpoint!r}: several machines need"
+                " the host:port of one of them, and one machine needs none"
+            )
+
+    def gpus(self) -> int:
+        """GPUs of this machine, times the number of machines."""
+        import torch
+
+        return self.nodes * torch.cuda.device_count()
+
+    def command(self, job: Job) -> list[str]:
+        """The same on every machine.
+
+        Raises:
+            UsageError: The ranks cannot be shared evenly among the machines.
+        """
+        each, left = divmod(job.ranks, self.nodes)
+        if left:
+            raise UsageError(f"{job.ranks} ranks cannot be shared evenly by {self.nodes} machines")
+        where = ["--local-addr", _LOOPBACK] if self.nodes == 1 else []
+        return [
+            "torch.distributed.run",
+            *("--nnodes", str(self.nodes), "--nproc-per-node", str(each)),
+            *("--rdzv-backend", "c10d", "--rdzv-endpoint", self.endpoint or f"{_LOOPBACK}:0"),
+            *("--rdzv-id", job.folder.root.name, *where),
+            # A rank that dies ends all of them: starting again is our own affair.
+            *("--max-restarts", "0", "--monitor-interval", "0.2", "--shutdown-timeout", "5"),
+            *("-m", "training.launch.rank", *job.rank_arguments),
+        ]
+
+    def environment(self, job: Job) -> dict[str, str]:
+        """Nothing: cores are shared among the ranks by the recipe, not by torchrun."""
+        return {}
+
+
+@dataclass(frozen=True)
+class OnRay:
+    """Ranks on a Ray cluster, started by Ray Train's ``TorchTrainer``.
+
+    The cluster is that of the settings (`infra.engine.cluster`): the one that built the release,
+    or one of our own on this machine for as long as the run takes.
+    """
+
+    name: str = "ray"
+
+    def gpus(self) -> int:
+        """GPUs of the cluster."""
+        settings = load_settings()
+        if not settings.ray_address:
+            return Torchrun().gpus()
+        from infra.engine.cluster import Cluster
+
+        with closing(Cluster(settings)) as cluster:
+            return cluster.total().get("GPU", 0) // amounts(Resources(num_gpus=1))["GPU"]
+
+    def command(self, job: Job) -> list[str]:
+        """Where the ranks are, Ray decides."""
+        asked = (str(job.ranks), str(job.gpus))
+        return ["training.launch.on_ray", *asked, *job.rank_arguments]
+
+    def environment(self, job: Job) -> dict[str, str]:
+        """Ray Train as this code knows it; and no word home."""
+        return {"RAY_TRAIN_V2_ENABLED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+LAUNCHERS: dict[str, Launcher] = {each.name: each for each in (Torchrun(), OnRay())}
+"""By name."""
+
+
+def find_launcher(name: str) -> Launcher:
+    """The launcher of that name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if name not in LAUNCHERS:
+        raise UsageError(f"no launcher is called {name!r}; allowed are {' and '.join(LAUNCHERS)}")
+    return LAUNCHERS[name]
