@@ -58,6 +58,39 @@ def load_state(weight: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
+def precision_on(device: torch.device, dtype: torch.dtype) -> Precision:
+    """Number format for a network that is not trained: on a processor the half ones are slow."""
+    half: dict[torch.dtype, Precision] = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
+    return "float32" if device.type == "cpu" else half.get(dtype, "float32")
+
+
+def check_state(net: nn.Module, state: Mapping[str, torch.Tensor], *, name: str) -> None:
+    """Make sure that weights have exactly a network's keys and shapes.
+
+    Args:
+        net: The network; it may lie on the device ``meta``.
+        state: The weights.
+        name: What to call them in an error.
+
+    Raises:
+        WeightsError: They are those of another architecture.
+    """
+    own = net.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    for words, keys in (
+        ("lacks", missing),
+        ("also holds", unexpected),
+        ("has other shapes for", shapes),
+    ):
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise WeightsError(
+                f"{name} is no {type(net).__name__}: it {words} {', '.join(keys[:3])}{more}",
+                hint="see `limelight weights list` for the file that is meant",
+            )
+
+
 def ready_net(
     net: N,
     state: Mapping[str, torch.Tensor],
@@ -78,20 +111,7 @@ def ready_net(
     Raises:
         WeightsError: The weights are those of another architecture.
     """
-    own = net.state_dict()
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
-    for words, keys in (
-        ("lacks", missing),
-        ("also holds", unexpected),
-        ("has other shapes for", shapes),
-    ):
-        if keys:
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            raise WeightsError(
-                f"{name} is no {type(net).__name__}: it {words} {', '.join(keys[:3])}{more}",
-                hint="see `limelight weights list` for the file that is meant",
-            )
+    check_state(net, state, name=name)
     # Otherwise convolutions in float32 are rounded to ten bits on a GPU, in silence.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
