@@ -5,7 +5,8 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from io import StringIO
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,6 +27,13 @@ from training.recipe.tables import Recipe
 log = logging.getLogger(__name__)
 
 Sample = TypeVar("Sample")
+
+
+class Trainable(Protocol):
+    """What the engine asks of a module: one forward pass, and its activations computed again."""
+
+    def checkpointing(self, on: bool) -> None:
+        """Whether activations are computed again in the backward pass rather than kept."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,7 @@ class TrainingEngine:
         """Hand a module to DeepSpeed. Every rank calls it, with equal fp32 weights.
 
         Args:
-            module: Its forward pass is where all training happens; in fp32. Modules within that
-                have ``enable_gradient_checkpointing`` are asked to, by the recipe or the ladder.
+            module: A `Trainable` in fp32, whose forward pass is where all training happens.
             recipe: What to train, and how.
             world: This rank's place.
             fit: What an earlier start found to fit into memory; else the recipe's.
@@ -93,9 +100,11 @@ class TrainingEngine:
         exact = {name: p.data for name, p in module.named_parameters() if p.requires_grad}
         module.to(world.device)
         self._optimizer = make_optimizer(parameters, recipe.optimizer, world.device)
-        self._engine: Any = deepspeed.initialize(
-            model=module, optimizer=self._optimizer, config=config
-        )[0]
+        with contextlib.redirect_stdout(StringIO()):
+            # DeepSpeed prints what memory it takes.
+            self._engine: Any = deepspeed.initialize(
+                model=module, optimizer=self._optimizer, config=config
+            )[0]
         self._shards: tuple[Shard, ...] = shards_of(self._engine, self.stage)
         if table.precision != "fp32":
             self._restore_masters(exact)
@@ -108,7 +117,7 @@ class TrainingEngine:
         self._norm = math.inf
         self.step = 0
         self.updates = 0
-        self._checkpoint_activations(self.fit.checkpointing)
+        self.module.checkpointing(self.fit.checkpointing)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module's forward pass."""
@@ -154,12 +163,13 @@ class TrainingEngine:
         """This rank's mean loss, with gradients added up; and whether memory ran out."""
         size, total = self.fit.micro_batch, torch.zeros((), device=self.world.device)
         try:
-            for first in range(0, len(samples), size):
-                part = samples[first : first + size]
-                loss = objective(part) * (len(part) / len(samples))
-                self._engine.backward(loss)
-                total += loss.detach().float()
-                del loss
+            with self._sound_kernels():
+                for first in range(0, len(samples), size):
+                    part = samples[first : first + size]
+                    loss = objective(part) * (len(part) / len(samples))
+                    self._engine.backward(loss)
+                    total += loss.detach().float()
+                    del loss
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -167,6 +177,16 @@ class TrainingEngine:
                 raise MemoryExhaustedError.at(self.fit, where="a pass of the network") from error
             return 0.0, True
         return float(total), False
+
+    def _sound_kernels(self) -> contextlib.AbstractContextManager[None]:
+        """Keep from kernels that are known to be wrong.
+
+        oneDNN's gradient of a 3-D convolution's weights in bf16 reads memory that it has not
+        written (PyTorch 2.12.1): now and then it is NaN.
+        """
+        if self.world.device.type == "cpu" and self.recipe.engine.precision == "bf16":
+            return torch.backends.mkldnn.flags(enabled=False)
+        return contextlib.nullcontext()
 
     def _agree(self, loss: float, exhausted: bool) -> tuple[float, bool]:
         """Mean loss of all ranks, and whether memory ran out on any: the one collective of ours.
@@ -191,7 +211,7 @@ class TrainingEngine:
             f" in {lower.passes(self.share)} passes"
         )
         self.fit = lower
-        self._checkpoint_activations(lower.checkpointing)
+        self.module.checkpointing(lower.checkpointing)
         log.warning("%s", said)
         return said
 
@@ -225,12 +245,6 @@ class TrainingEngine:
         clip = self.recipe.optimizer.clip_norm
         parameters = [shard.key for shard in self._shards]
         self._norm = float(nn.utils.clip_grad_norm_(parameters, clip))
-
-    def _checkpoint_activations(self, on: bool) -> None:
-        name = "enable_gradient_checkpointing" if on else "disable_gradient_checkpointing"
-        for child in self.module.modules():
-            if hasattr(child, name):
-                getattr(child, name)()
 
     # Weights and states.
 
