@@ -534,12 +534,16 @@ def test_the_registry_tells_every_checkpoint_by_the_shapes_of_the_published_one(
     golden = Path(__file__).parent / "golden"
     deca = json.loads((golden / "deca_encoder.json").read_text())["state_dict_keys"]
     shapes = {"deca": {key: tuple(shape) for key, shape, _ in deca}}
+    adapter = json.loads((golden / "adapters.json").read_text())["state_dict_keys"]
+    for name in ("light", "ref", "head"):
+        shapes[f"lcvd_{name}_embedder"] = {key: tuple(shape) for key, shape in adapter}
     for name, file in {
         "fastervqa": "fastervqa_keys.json",
         "u2net_human_seg_torch": "u2net_keys.json",
         "u2netp_torch": "u2netp_keys.json",
         "arcface_r50_torch": "arcface_r50_keys.json",
         "arcface_r100_torch": "arcface_r100_keys.json",
+        "lcvd_unet": "lcvd_unet_keys.json",
     }.items():
         keys = json.loads((golden / file).read_text())
         shapes[name] = {key: tuple(shape) for key, (shape, _) in keys.items()}

@@ -27,8 +27,8 @@ from infra.storage import fsync_path
 SETTLED = 2_000_000_000
 """Nanoseconds after which a file's time tells a later change apart, on any file system."""
 
-LARGEST = 4 << 30
-"""Bytes that a file whose size is not published may have."""
+LARGEST = 8 << 30
+"""Bytes that a file whose size is not published may have; LCVD's UNet has 6.1e9."""
 
 
 def cache_folder() -> Path:

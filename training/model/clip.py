@@ -1,5 +1,7 @@
 """The reference's CLIP embedding (ViT-H/14), as Stable Video Diffusion's pipeline takes it."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -11,7 +13,7 @@ from training.model.weights import IMAGE_ENCODER
 WIDTH = 1024
 """Numbers of an embedding."""
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "hidden_size": 1280,
     "intermediate_size": 5120,
     "num_hidden_layers": 32,
@@ -39,13 +41,14 @@ class ClipToken:
     def __init__(self, net: CLIPVisionModelWithProjection, digest: str) -> None:
         self.net = net
         self.width: int = net.config.projection_dim
+        self._size: Any = net.config.image_size
         self.digest = digest
 
     @torch.no_grad()
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         """See `TokenEncoder.__call__`."""
         weight = self.net.visual_projection.weight
-        seen = clip_pictures(pictures.to(weight.device), self.net.config.image_size)
+        seen = clip_pictures(pictures.to(weight.device), self._size)
         tokens: torch.Tensor = self.net(seen.to(weight)).image_embeds
         return tokens.float()[:, None]
 

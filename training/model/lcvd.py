@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers import UNetSpatioTemporalConditionModel
+from diffusers.models import UNetSpatioTemporalConditionModel
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -71,11 +71,11 @@ class Lcvd(nn.Module):
     """
 
     def __init__(
-        self, unet: UNetSpatioTemporalConditionModel, adapters: Mapping[Stream, Adapter]
+        self, unet: UNetSpatioTemporalConditionModel, adapters: Mapping[Stream, nn.Module]
     ) -> None:
         super().__init__()
         self.unet = unet
-        self.adapters = nn.ModuleDict(dict(adapters))
+        self.adapters = nn.ModuleDict({str(stream): each for stream, each in adapters.items()})
         self._recompute = False
 
     @classmethod
@@ -172,7 +172,7 @@ class Lcvd(nn.Module):
             if features is not None:
                 raise ValueError("give features or pictures, not both")
             features = self.features(pictures, keep)
-        with _added(self.unet.conv_in, features, latents.shape[:2]):
+        with _added(self.unet.conv_in, features, latents.shape[0], latents.shape[1]):
             (predicted,) = self.unet(
                 latents.to(self.dtype),
                 timestep,
@@ -193,9 +193,9 @@ class Lcvd(nn.Module):
 
 @contextmanager
 def _added(
-    module: nn.Module, features: torch.Tensor | None, shape: tuple[int, int]
+    module: nn.Module, features: torch.Tensor | None, batch: int, frames: int
 ) -> Iterator[None]:
-    """Within, features are added to what a module gives for ``shape`` (B, F) pictures.
+    """Within, features are added to what a module gives for ``batch`` x ``frames``.
 
     The hook lives no longer than the call: it holds nothing between two of them, a copy of the
     network has none, and it is gone when the call fails.
@@ -203,7 +203,7 @@ def _added(
     if features is None:
         yield
         return
-    flat = features.expand(*shape, -1, -1, -1).flatten(0, 1)
+    flat = features.expand(batch, frames, -1, -1, -1).flatten(0, 1)
 
     def add(module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
         return out + flat.to(out.dtype)

@@ -57,13 +57,13 @@ def load_token_encoder(table: ModelTable, device: torch.device, dtype: torch.dty
         UsageError: It has another width than the table says.
         WeightsError: Its weights are not here.
     """
-    if table.token == "colours":  # noqa: S105 - a token of attention
+    if table.token == "colours":
         return ColourToken(table.token_width)
     from training.model.clip import WIDTH, load_clip
 
     if table.token_width != WIDTH:
         raise UsageError(
-            f"model.token_width = {table.token_width}, but model.token = 'clip' has {WIDTH} numbers",
+            f"model.token_width = {table.token_width}, but a token of CLIP has {WIDTH} numbers",
             hint=f"set model.token_width = {WIDTH}, or model.token = 'colours'",
         )
     return load_clip(device, dtype)

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models import AutoencoderKL
 
 from infra.weights import identity
 from stages.models.nets import load_state, precision_on, ready_net
@@ -17,7 +18,7 @@ SCALE = 0.18215
 PIXELS = 4 * 512 * 512
 """Pixels that go through the network at once: beyond that a GPU gains nothing but memory use."""
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "block_out_channels": (128, 256, 512, 512),
     "layers_per_block": 2,
     "down_block_types": ("DownEncoderBlock2D",) * 4,

@@ -30,7 +30,7 @@ def weights_of(table: ModelTable, *, start: bool) -> tuple[str, ...]:
     names: list[str] = []
     if table.latents == "vae":
         names.append(VAE)
-    if table.token == "clip":  # noqa: S105 - a token of attention
+    if table.token == "clip":
         names.append(IMAGE_ENCODER)
     if start and table.start == "svd-xt":
         names.append(SVD_UNET)

@@ -1,0 +1,221 @@
+"""The model folder: what training gives back and relighting takes.
+
+::
+
+    <folder>/
+      unet/config.json, unet/diffusion_pytorch_model.safetensors   as diffusers has them
+      adapters/<stream>.safetensors
+      recipe.toml
+      model.json          format, what is known of the training, sha256 of every file
+
+``UNetSpatioTemporalConditionModel.from_pretrained(folder, subfolder="unet")`` opens the UNet.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from infra.digests import digest_file, digest_json
+from infra.errors import LakeError
+from stages.models.nets import check_state
+from training.model.adapters import Adapter
+from training.model.lcvd import Lcvd
+from training.model.new_folder import files_in, new_folder
+from training.model.weights import OFFICIAL
+from training.recipe import Recipe, load_recipe, write_recipe
+
+FORMAT = 1
+"""Of the folder; raised when what reads the older ones would read this one wrongly."""
+
+MODEL = "model.json"
+RECIPE = "recipe.toml"
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+class _Record(BaseModel):
+    """What ``model.json`` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    facts: dict[str, Any]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A finished model.
+
+    Attributes:
+        lcvd: The network, for inference.
+        recipe: What it was trained by.
+        facts: What is known of its training, as they were saved.
+        digest: Of all its files: what decides its results.
+    """
+
+    lcvd: Lcvd
+    recipe: Recipe
+    facts: Mapping[str, Any]
+    digest: str
+
+
+def save_model(
+    folder: Path,
+    lcvd: Lcvd,
+    recipe: Recipe,
+    facts: Mapping[str, Any],
+    *,
+    replace: bool = False,
+) -> str:
+    """Write a model folder: all of it, or nothing.
+
+    Args:
+        folder: Where.
+        lcvd: The network.
+        recipe: What it was trained by.
+        facts: What else is worth knowing, as JSON: step, release, codec.
+        replace: Put it in the place of a model folder that is there.
+
+    Returns:
+        The model's digest.
+
+    Raises:
+        UsageError: There is something already.
+        LakeError: It cannot be written.
+    """
+    with new_folder(folder, known_by=MODEL, replace=replace) as new:
+        lcvd.unet.save_config(new / "unet")
+        _save(lcvd.unet, new / UNET)
+        for stream, adapter in lcvd.adapters.items():
+            _save(adapter, new / _adapter_file(stream))
+        write_recipe(recipe, new / RECIPE)
+        files = {path.relative_to(new).as_posix(): digest_file(path) for path in files_in(new)}
+        record = _Record(format=FORMAT, facts=dict(facts), files=files)
+        text = json.dumps(record.model_dump(), indent=2, allow_nan=False)
+        (new / MODEL).write_text(text + "\n", encoding="utf-8")
+    return digest_json(files)
+
+
+def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    """Read a model folder, for inference.
+
+    Args:
+        folder: What `save_model` wrote.
+        device: Where the network shall run.
+        dtype: Number format of its weights and arithmetic.
+
+    Raises:
+        LakeError: It is no model folder, or a file is missing or damaged.
+        UsageError: Its recipe has keys that are not known here.
+    """
+    record = _record(folder)
+    recipe = load_recipe(folder / RECIPE)
+    with torch.device("meta"):
+        lcvd = Lcvd.build(recipe.model)
+    _load(lcvd.unet, folder / UNET, device, dtype)
+    for stream, adapter in lcvd.adapters.items():
+        _load(adapter, folder / _adapter_file(stream), device, dtype)
+    lcvd.eval().requires_grad_(False)
+    return LoadedModel(lcvd, recipe, record.facts, digest_json(record.files))
+
+
+def save_official(folder: Path, lcvd: Lcvd, *, pth: bool = False, replace: bool = False) -> None:
+    """Write a network under the names of LCVD's authors: ``unet``, ``light_embedder`` and so on.
+
+    Their code loads all of its adapters. One that this network lacks is written as a new one,
+    which gives zeros.
+
+    Args:
+        folder: Where.
+        lcvd: The network.
+        pth: As torch checkpoints, which their code loads, rather than as safetensors.
+        replace: Put it in the place of such a folder that is there.
+
+    Raises:
+        UsageError: There is something already.
+        LakeError: It cannot be written.
+    """
+    end = ".pth" if pth else ".safetensors"
+    nets: dict[str, nn.Module] = {"unet": lcvd.unet}
+    for stream, name in OFFICIAL.items():
+        known = stream in lcvd.adapters
+        nets[name] = lcvd.adapters[stream] if known else Adapter(lcvd.unet.conv_in.out_channels)
+    with new_folder(folder, known_by=f"unet{end}", replace=replace) as new:
+        for name, net in nets.items():
+            if pth:
+                torch.save(_state(net), new / f"{name}{end}")
+            else:
+                _save(net, new / f"{name}{end}")
+
+
+def _adapter_file(stream: str) -> str:
+    return f"adapters/{stream}.safetensors"
+
+
+def _record(folder: Path) -> _Record:
+    """What a model folder says of itself, after a look at every file."""
+    path = folder / MODEL
+    try:
+        record = _Record.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise LakeError(
+            f"{folder} is no model folder: it has no {MODEL}",
+            hint="name the folder `model` of a finished run",
+        ) from error
+    except ValidationError as error:
+        raise LakeError(
+            f"{path} is damaged, or of another version: {error.errors()[0]['msg']}",
+            hint="copy the folder again from where it was made",
+        ) from error
+    if record.format != FORMAT:
+        raise LakeError(
+            f"{folder} has format {record.format}; this version of Limelight reads {FORMAT}",
+            hint="read it with the version that wrote it",
+        )
+    for name, digest in record.files.items():
+        _check_file(folder / name, digest)
+    return record
+
+
+def _check_file(path: Path, digest: str) -> None:
+    try:
+        found = digest_file(path)
+    except OSError as error:
+        raise LakeError(
+            f"cannot read {path}, which its model folder should hold: {error.strerror}",
+            hint="copy the folder again from where it was made",
+        ) from error
+    if found != digest:
+        raise LakeError(
+            f"{path} is damaged: its sha256 is {found}, not {digest}",
+            hint="copy the folder again from where it was made",
+        )
+
+
+def _state(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: each.detach().cpu().contiguous() for key, each in net.state_dict().items()}
+
+
+def _save(net: nn.Module, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    save_file(_state(net), path, metadata={"format": "pt"})
+
+
+def _load(net: nn.Module, path: Path, device: torch.device, dtype: torch.dtype) -> None:
+    """Fill a network that lies on ``meta``."""
+    try:
+        state = load_file(path, device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise LakeError(
+            f"cannot read {path}: {error}", hint="copy the folder again from where it was made"
+        ) from error
+    check_state(net, state, name=str(path))
+    net.load_state_dict({key: each.to(dtype) for key, each in state.items()}, assign=True)
