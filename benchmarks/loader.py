@@ -42,7 +42,7 @@ from flows.config import parse_config
 from flows.demo import gather_clips
 from infra.engine.open import open_engine
 from training.data import ReleaseClips
-from training.sampling import Draw, Window, schedule
+from training.sampling import Draw, SampleStream, Window
 
 STREAMS = ("video", "mask", "kpmap", "mesh")
 MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
@@ -100,7 +100,7 @@ def write_long_gops(clips: ReleaseClips, clip: int, folder: Path) -> None:
 
 def ours(clips: ReleaseClips, draw: Draw) -> list[np.ndarray]:
     """All streams of a draw, the reference first."""
-    sample = clips.read(draw.clip, draw.indices)
+    sample = clips.read(draw.clip, draw.indices, params=False)  # LCVD has no such stream
     return [sample.video, sample.mask, sample.kpmap, sample.mesh]
 
 
@@ -137,14 +137,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         release = Release(arguments.release) if arguments.release else build(folder)
-        clips = ReleaseClips(release, params=False)  # LCVD has no such stream
+        clips = ReleaseClips(release)
         for clip in range(len(clips)):
             write_long_gops(clips, clip, folder)
-        rounds = -(-arguments.draws // len(clips))
-        draws = [
-            [d for e in range(rounds) for d in schedule(clips.lengths, window, seed=0, epoch=e)]
-            for window in (Window(16, 4), Window(16, 1))
+        streams = [
+            SampleStream(clips.lengths, Window(16, (stride, stride)), seed=0) for stride in (4, 1)
         ]
+        draws = [[each.draw(place) for place in range(arguments.draws)] for each in streams]
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         compare(clips, folder, draws[0][:2])  # both warm
         mine, other, psnr = compare(clips, folder, draws[0][: arguments.draws])

@@ -154,5 +154,8 @@ class Geometry(Stage[GeometryConfig]):
         params = clip.scratch / "params.npz"
         # NumPy dates an archive's members 1980, so that equal arrays make equal bytes.
         np.savez(params, **geometry.arrays())  # type: ignore[arg-type]
-        facts: dict[str, Any] = {"frames": len(geometry), **geometry.facts}
+        facts: dict[str, Any] = {"frames": len(geometry), "model": self.config.model}
+        if self.config.model == "deca":
+            facts["region"] = self.config.deca.region
+        facts |= geometry.facts
         return Product(facts, {"params.npz": params, "mesh.mp4": film})

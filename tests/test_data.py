@@ -1,4 +1,4 @@
-"""Training reads a release: exact frames at random, and an order that follows from the seed."""
+"""Training reads a release: exact frames at random."""
 
 import io
 from dataclasses import replace
@@ -8,8 +8,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from catalog.release import Release
 from infra.errors import LakeError, UsageError
@@ -19,7 +17,6 @@ from tests.media import picture_at, write_film
 from tests.releases import make_release, sample
 from training.data import ReleaseClips
 from training.films import NormalFilm
-from training.sampling import Window, schedule
 
 SIZE = (64, 48)
 LENGTHS = {1: 70, 2: 40, 3: 20}
@@ -35,7 +32,11 @@ def members(folder: Path, number: int, frames: int) -> dict[str, bytes]:
     with GreyWriter(folder / "mask.mp4", size=SIZE, fps=Fraction(25)) as film:
         for t in range(frames):
             film.write(np.full(SIZE[::-1], t, np.uint8))
-    params = {"light": np.arange(frames * 27.0).reshape(frames, 9, 3), "head": np.zeros((478, 3))}
+    params = {
+        "light": np.arange(frames * 27.0).reshape(frames, 9, 3),
+        "head": np.zeros((478, 3)),
+        "size": np.int32(64),
+    }
     np.savez(folder / "params.npz", **params)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -78,6 +79,7 @@ def test_all_streams_give_the_same_frames(clips):
     np.testing.assert_array_equal(found.params["light"][:, 0, 0] / 27, indices)
     np.testing.assert_array_equal(found.video[2], found.video[3])
     assert "head" not in found.params  # one for the whole clip
+    assert "size" not in found.params
 
 
 def test_a_sample_prints_its_shapes(clips):
@@ -124,60 +126,3 @@ def test_what_is_no_film_is_refused():
         output.start_encoding()
     with pytest.raises(LakeError, match="cannot be read"):
         NormalFilm(sound.getvalue())
-
-
-@given(
-    lengths=st.lists(st.integers(1, 200), max_size=40),
-    ranks=st.integers(1, 9),
-    seed=st.integers(0, 2**32),
-    epoch=st.integers(0, 1000),
-)
-def test_ranks_share_an_epoch_without_gap_or_overlap(lengths, ranks, seed, epoch):
-    window = Window(16, 4)
-    whole = list(schedule(lengths, window, seed=seed, epoch=epoch))
-    assert sorted(each.clip for each in whole) == [c for c, n in enumerate(lengths) if n >= 16]
-    shares = [
-        list(schedule(lengths, window, seed=seed, epoch=epoch, rank=rank, ranks=ranks))
-        for rank in range(ranks)
-    ]
-    assert sorted((d for share in shares for d in share), key=whole.index) == whole
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-@given(st.integers(16, 300), st.integers(1, 20), st.integers(1, 8), st.integers(0, 2**32))
-def test_windows_lie_inside_their_clip_and_are_as_wide_as_fits(length, frames, stride, seed):
-    window = Window(min(frames, length), stride)
-    [drawn] = schedule([length], window, seed=seed, epoch=0)
-    steps = np.diff(drawn.frames)
-    assert len(drawn.frames) == window.frames
-    assert 0 <= drawn.frames[0] <= drawn.frames[-1] < length
-    assert 0 <= drawn.reference < length
-    assert (steps == steps[:1]).all()
-    if window.frames > 1:
-        wider = (steps[0] + 1) * (window.frames - 1)
-        assert steps[0] == stride or wider >= length
-
-
-def test_the_order_follows_from_seed_and_epoch_alone():
-    def order(seed: int, epoch: int, **rest: int) -> list:
-        return list(schedule([50] * 30, Window(), seed=seed, epoch=epoch, **rest))
-
-    assert order(1, 2) == order(1, 2)
-    assert order(1, 2) != order(1, 3)
-    assert order(1, 2) != order(2, 2)
-    assert order(1, 2, rank=1, ranks=3, done=4) == order(1, 2, rank=1, ranks=3)[4:]
-
-
-def test_every_window_and_reference_of_a_clip_is_drawn_sooner_or_later():
-    drawn = [next(schedule([64], Window(16, 4), seed=0, epoch=e)) for e in range(300)]
-    assert {each.frames[0] for each in drawn} == {0, 1, 2, 3}
-    assert len({each.reference for each in drawn}) > 60
-
-
-def test_impossible_windows_and_ranks_are_refused():
-    with pytest.raises(ValueError, match="at least 1"):
-        Window(0, 4)
-    with pytest.raises(ValueError, match="cannot give 16"):
-        Window().fit(15)
-    with pytest.raises(ValueError, match="0 to 1 are allowed"):
-        next(schedule([50], Window(), seed=0, epoch=0, rank=2, ranks=2))

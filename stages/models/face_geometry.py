@@ -8,7 +8,7 @@ light (`stages.models.raster.renderer`).
 Light and normals live in the camera frame, right-handed, x right, y up, z towards the viewer.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -70,6 +70,15 @@ class FaceGeometry:
             ValueError: The light has another shape.
         """
         return replace(self, light=light_of_frames(light, len(self)))
+
+    def at(self, frames: Sequence[int]) -> "FaceGeometry":
+        """The same of some frames only, in the order given."""
+        chosen = list(frames)
+        parameters = {
+            name: each[chosen] if each.shape[:1] == (len(self),) else each
+            for name, each in self.parameters.items()
+        }
+        return replace(self, light=self.light[chosen], parameters=parameters)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by name, light and size among them: what ``params.npz`` holds."""

@@ -1,0 +1,1 @@
+"""Training samples: drawn, read, changed, put into batches, and cached."""

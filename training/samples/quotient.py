@@ -1,0 +1,195 @@
+"""Portraits lit anew by a quotient image, to show a model one face under two lights.
+
+Shashua and Riklin-Raviv (2001), "The quotient image: class-based re-rendering and recognition
+with varying illuminations": of a surface under two lights, the ratio of the pictures is that of
+the shadings, whatever its albedo. The fitted light explains pixel values as they are coded
+(see `stages.models.light`), so the ratio too is one of coded values.
+
+Shading is known on the face alone. Its ratio is carried to hair, neck and clothes by normalised
+convolution (Knutsson and Westin 1993) over ever smaller neighbourhoods, and fades to 1 with the
+portrait's soft alpha: the ground keeps its light.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from stages.models.light import LUMINANCE
+from stages.models.shading import Surface
+from stages.models.spherical_harmonics import COEFFICIENTS, basis, shade
+
+_LEAST = 0.15  # of the mean shading: what is darker is no measure of the light on it
+_GAIN = 2.5  # most that a pixel is brightened or, over 1, darkened
+_WHITE = 0.92  # luminance that all but the brightest skin stays below
+_BRIGHTEST = 95  # percentile of the skin that this is asked of
+_COARSE = 64  # side of the pictures on which the ratio is carried on, at least
+_REACHES = (0.25, 0.1, 0.04, 0.02)  # standard deviations of the neighbourhoods, in pictures
+_ENOUGH = 0.2  # share of a neighbourhood that must be face for its mean to be taken as it is
+
+
+@dataclass(frozen=True)
+class DrawnLight:
+    """A light by four numbers: even light, and a far lamp.
+
+    Attributes:
+        azimuth: Where the lamp is, in radians: 0 before the face, above 0 to the picture's right.
+        elevation: The same, above 0 up.
+        strength: The lamp's share of the light, 0..1.
+        energy: Mean brightness of the face, as a multiple of that under its own light.
+    """
+
+    azimuth: float
+    elevation: float
+    strength: float
+    energy: float
+
+    def beside(self, own: NDArray[np.float32], normals: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Coefficients (9, 3) of this light, in the colour and at the strength of another.
+
+        Args:
+            own: (9, 3), the other light.
+            normals: float32 (P, 3), the face under both.
+        """
+        across, up = self.azimuth, self.elevation
+        lamp = [np.sin(across) * np.cos(up), np.sin(up), np.cos(across) * np.cos(up)]
+        even = np.zeros(COEFFICIENTS)
+        even[0] = 1 / basis(np.zeros((1, 3)))[0, 0]
+        # A lamp's mean over the half of the normals that it shines on is one half.
+        form = (1 - self.strength) * even + 2 * self.strength * _lobe() @ _polynomial(lamp)
+        mean = float(shade(np.repeat(form[:, None], 3, 1), normals).mean())
+        colour = shade(own, normals).mean(axis=0) * (self.energy / mean)
+        return (form[:, None] * colour).astype(np.float32)
+
+
+def _polynomial(direction: Sequence[float]) -> NDArray[np.float64]:
+    return basis(np.array([direction], np.float64))[0]
+
+
+@cache
+def _lobe() -> NDArray[np.float64]:
+    """(9, 9): from the basis at a lamp's direction to the coefficients of its clamped cosine.
+
+    Within each order the clamped cosine about a direction is the sum of the harmonics' values
+    there (addition theorem); the basis carries constants that differ, which are found by least
+    squares on many directions.
+    """
+    turn = np.arange(1024) * (np.pi * (3 - np.sqrt(5)))  # a Fibonacci lattice on the sphere
+    z = 1 - (2 * np.arange(1024) + 1) / 1024
+    around = np.sqrt(1 - z * z)
+    normals = np.stack([around * np.cos(turn), around * np.sin(turn), z], axis=1)
+    values = basis(normals)
+    cosines = (normals @ normals.T).clip(0)
+    coefficients = np.linalg.lstsq(values, cosines, rcond=None)[0]  # (9, directions)
+    return np.linalg.lstsq(values, coefficients.T, rcond=None)[0].T
+
+
+def relight(
+    pictures: NDArray[np.uint8],
+    alpha: NDArray[np.uint8],
+    surfaces: Sequence[Surface],
+    own: NDArray[np.float32],
+    drawn: DrawnLight,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Put the frames of a window under one new light.
+
+    Args:
+        pictures: uint8 (n, S, S, 3).
+        alpha: uint8 (n, S, S), the portrait.
+        surfaces: What is seen of the face in each, at `coarse` (S) pixels a side.
+        own: float32 (n, 9, 3), the light on each.
+        drawn: The new light.
+
+    Returns:
+        The pictures lit anew, and the new light's coefficients, (9, 3); these frames as they
+        were, and their mean light, where no face is seen.
+    """
+    normals = np.concatenate([each.normals for each in surfaces])
+    mean = own.mean(axis=0)
+    if not len(normals):
+        return pictures, mean
+    new = drawn.beside(mean, normals)
+    side = surfaces[0].size[0]
+    small = np.stack([cv2.resize(p, (side, side), interpolation=cv2.INTER_AREA) for p in pictures])
+    lit, skin = [], []
+    for picture, surface, light in zip(small, surfaces, own, strict=True):
+        lit.append(_ratio(surface.normals, light, new))
+        skin.append(picture.reshape(-1, 3)[surface.pixels])
+    brighter = _headroom(np.concatenate(skin), np.concatenate(lit))
+    gains = np.stack(
+        [
+            _carried(surface, np.log(np.clip(ratio * brighter, 1 / _GAIN, _GAIN)))
+            for surface, ratio in zip(surfaces, lit, strict=True)
+        ]
+    )
+    return _applied(pictures, alpha, gains), new * np.float32(brighter)
+
+
+def coarse(size: int) -> int:
+    """Side of the pictures on which `relight` wants the face's surface, for pictures of a size."""
+    return max(size // 4, min(_COARSE, size))
+
+
+def _ratio(
+    normals: NDArray[np.float32], own: NDArray[np.float32], new: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """New shading over old, float32 (P, 3)."""
+    before, after = shade(own, normals), shade(new, normals)
+    least = np.float32(_LEAST * max(float(before.mean()) if len(before) else 1.0, 1e-3))
+    ratio: NDArray[np.float32] = np.divide(np.maximum(after, least), np.maximum(before, least))
+    return ratio
+
+
+def _headroom(skin: NDArray[np.uint8], ratio: NDArray[np.float32]) -> float:
+    """Factor, at most 1, that keeps the skin from turning white."""
+    before = (skin / 255) @ LUMINANCE
+    after = (skin / 255 * ratio) @ LUMINANCE
+    limit = max(_WHITE, float(np.percentile(before, _BRIGHTEST)))
+    return min(1.0, limit / max(float(np.percentile(after, _BRIGHTEST)), 1e-3))
+
+
+def _carried(surface: Surface, ratio: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A ratio's logarithm (P, 3), known on a surface, as a smooth gain everywhere (h, w, 3)."""
+    height, width = surface.size
+    if not len(ratio):
+        return np.ones((height, width, 3), np.float32)
+    flat = np.zeros((height * width, 4), np.float32)
+    flat[surface.pixels] = np.concatenate([ratio, np.ones_like(ratio[:, :1])], axis=1)
+    known = flat.reshape(height, width, 4)
+    value = np.broadcast_to(ratio.mean(axis=0), (height, width, 3)).astype(np.float32)
+    for reach in _REACHES:
+        near = np.asarray(
+            cv2.GaussianBlur(known, (0, 0), reach * width, borderType=cv2.BORDER_CONSTANT)
+        )
+        trust = np.minimum(near[..., 3:] / _ENOUGH, 1)
+        mean = near[..., :3] / np.maximum(near[..., 3:], 1e-6)
+        value += trust * (mean - value)
+    return np.exp(value)
+
+
+def _applied(
+    pictures: NDArray[np.uint8], alpha: NDArray[np.uint8], gains: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Pictures times gains, where alpha is 255, and as they were where it is 0."""
+    size = pictures.shape[2], pictures.shape[1]
+    result = np.empty(pictures.shape, np.uint8)
+    for picture, cover, gain, place in zip(pictures, alpha, gains, result, strict=True):
+        wide = np.asarray(cv2.resize(gain, size, interpolation=cv2.INTER_LINEAR))
+        _multiply(picture, cover, wide, place)
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _multiply(picture: Any, alpha: Any, gain: Any, result: Any) -> None:
+    for row in range(picture.shape[0]):
+        for column in range(picture.shape[1]):
+            cover = alpha[row, column] / 255.0
+            for colour in range(3):
+                factor = 1.0 + cover * (gain[row, column, colour] - 1.0)
+                value = picture[row, column, colour] * factor + 0.5
+                result[row, column, colour] = np.uint8(min(value, 255.0))
