@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from catalog.lake import Lake
 from catalog.members import Member, read_members, read_recipe
 from catalog.outcomes import Outcome
 from catalog.sources import local_copy
 from catalog.verdicts import WORDS, Verdict, verdict
+from evaluation.pages import write_page
 from evaluation.plots import Plot, bars, histogram, scatter
 from evaluation.strips import data_url, strip
 from infra.errors import LimelightError
@@ -101,7 +100,9 @@ def write_preview(lake: Lake, name: str, out: Path, *, limit: int = 100) -> Path
         ]
     finally:
         lake.discard_scratch(scratch.name)
-    page = _template().render(
+    return write_page(
+        "preview.html.j2",
+        out,
         name=name,
         subtitle=f"{len(members)} clips from {recipe.source}",
         total=len(members),
@@ -111,9 +112,6 @@ def write_preview(lake: Lake, name: str, out: Path, *, limit: int = 100) -> Path
         plots=_plots(outcomes, verdicts, stages, recipe.config),
         clips=cards,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
-    return out
 
 
 def _pick(members: Sequence[Member], verdicts: Mapping[str, Verdict], limit: int) -> list[Member]:
@@ -124,17 +122,6 @@ def _pick(members: Sequence[Member], verdicts: Mapping[str, Verdict], limit: int
     ranked = [pair for group in by_verdict.values() for pair in enumerate(group)]
     chosen = {member.clip for _, member in sorted(ranked, key=lambda pair: pair[0])[:limit]}
     return [member for _, member in ranked if member.clip in chosen]
-
-
-def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("preview.html.j2")
 
 
 def _card(
