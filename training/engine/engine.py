@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,7 @@ from training.checkpoint.fragments import CheckpointReader, Fragment, share
 from training.engine.config import deepspeed_config, share_of, zero_stage
 from training.engine.distributed import World
 from training.engine.ema import Average
+from training.engine.kernels import sound_kernels
 from training.engine.ladder import Fit, MemoryExhaustedError, free_memory, out_of_memory
 from training.engine.optimizers import make_optimizer, prepare_state, set_updates
 from training.engine.recovery import discard_gradients
@@ -27,13 +28,6 @@ from training.recipe.tables import Recipe
 log = logging.getLogger(__name__)
 
 Sample = TypeVar("Sample")
-
-
-class Trainable(Protocol):
-    """What the engine asks of a module: one forward pass, and its activations computed again."""
-
-    def checkpointing(self, on: bool) -> None:
-        """Whether activations are computed again in the backward pass rather than kept."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,8 @@ class TrainingEngine:
         """Hand a module to DeepSpeed. Every rank calls it, with equal fp32 weights.
 
         Args:
-            module: A `Trainable` in fp32, whose forward pass is where all training happens.
+            module: In fp32; all training happens in its forward pass. ``checkpointing(on)`` says
+                whether it computes activations again in the backward pass.
             recipe: What to train, and how.
             world: This rank's place.
             fit: What an earlier start found to fit into memory; else the recipe's.
@@ -124,9 +119,9 @@ class TrainingEngine:
         return self._engine(*args, **kwargs)
 
     @property
-    def module(self) -> nn.Module:
+    def module(self) -> Any:
         """The module that was handed over; its parameters are DeepSpeed's now."""
-        return self._engine.module  # type: ignore[no-any-return]
+        return self._engine.module
 
     @property
     def dtype(self) -> torch.dtype:
@@ -163,7 +158,7 @@ class TrainingEngine:
         """This rank's mean loss, with gradients added up; and whether memory ran out."""
         size, total = self.fit.micro_batch, torch.zeros((), device=self.world.device)
         try:
-            with self._sound_kernels():
+            with sound_kernels(self.world.device, self.dtype):
                 for first in range(0, len(samples), size):
                     part = samples[first : first + size]
                     loss = objective(part) * (len(part) / len(samples))
@@ -177,16 +172,6 @@ class TrainingEngine:
                 raise MemoryExhaustedError.at(self.fit, where="a pass of the network") from error
             return 0.0, True
         return float(total), False
-
-    def _sound_kernels(self) -> contextlib.AbstractContextManager[None]:
-        """Keep from kernels that are known to be wrong.
-
-        oneDNN's gradient of a 3-D convolution's weights in bf16 reads memory that it has not
-        written (PyTorch 2.12.1): now and then it is NaN.
-        """
-        if self.world.device.type == "cpu" and self.recipe.engine.precision == "bf16":
-            return torch.backends.mkldnn.flags(enabled=False)
-        return contextlib.nullcontext()
 
     def _agree(self, loss: float, exhausted: bool) -> tuple[float, bool]:
         """Mean loss of all ranks, and whether memory ran out on any: the one collective of ours.
