@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -40,8 +40,8 @@ class Drawings:
 
     def add(self, drawing: Picture) -> None:
         """Append a drawing (size, size, 3)."""
-        lit = drawing.any(axis=2)
-        rows, columns = _span(lit.any(axis=1)), _span(lit.any(axis=0))
+        lit = drawing.max(axis=2)
+        rows, columns = _span(lit.max(axis=1)), _span(lit.max(axis=0))
         box = np.ascontiguousarray(drawing[rows, columns])
         self._file.seek(self._end)
         self._file.write(box.data)
@@ -61,7 +61,7 @@ class Drawings:
         return drawing
 
 
-def _span(lit: NDArray[np.bool_]) -> slice:
+def _span(lit: NDArray[Any]) -> slice:
     places = np.flatnonzero(lit)
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
@@ -75,10 +75,13 @@ class DrawnConditions:
         size: Side of the drawings.
         open_file: Opens an empty file for writing and reading, such as
             `tempfile.TemporaryFile`; one for each stream.
+
+    Attributes:
+        size: Side of the drawings.
     """
 
     def __init__(self, size: int, open_file: Callable[[], BinaryIO]) -> None:
-        self._size = size
+        self.size = size
         self._open = open_file
         self._files: list[BinaryIO] = []
         self._streams: dict[Stream, Drawings] = {}
@@ -95,7 +98,7 @@ class DrawnConditions:
         """
         file = self._open()
         self._files.append(file)
-        kept = self._streams[stream] = Drawings(file, self._size)
+        kept = self._streams[stream] = Drawings(file, self.size)
         for drawing in drawings:
             kept.add(drawing)
             if each is not None:

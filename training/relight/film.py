@@ -1,6 +1,6 @@
 """The driving video: frames of a film, or of a still picture that stands for one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -33,6 +33,13 @@ class DrivingFilm(Frames):
         path: A film; or a picture, which counts as a film that stands still.
         frames: How many at most. A picture becomes as many, or 16 without.
 
+    Attributes:
+        path: The same.
+        still: It is a picture.
+        fps: Frames a second.
+        sounds: It has sound.
+        promised: Frames as the headers tell; None where they do not.
+
     Raises:
         UsageError: It is no usable video, or ``frames`` is less than 1.
         SourceError: The file is not there, or may not be read.
@@ -48,6 +55,8 @@ class DrivingFilm(Frames):
             with open_picture(path) as picture:
                 self.still = picture is not None
         self.fps: Fraction = headers.rate
+        known = headers.frames or None
+        self.promised = known if frames is None else min(known or frames, frames)
         self.sounds = headers.audio is not None
         self._source = SourceFrames(
             path,
@@ -77,8 +86,14 @@ class DrivingFilm(Frames):
         """One frame."""
         return next(islice(self, index, None))
 
-    def track(self, model: FaceModelName) -> FaceTrack:
+    def track(
+        self, model: FaceModelName, each: Callable[[int, int | None], None] | None = None
+    ) -> FaceTrack:
         """The largest and most lasting face, in every frame.
+
+        Args:
+            model: Name of the landmark model.
+            each: Called with the number of frames looked at, and of all, as far as it is known.
 
         Raises:
             UsageError: There is none.
@@ -87,13 +102,19 @@ class DrivingFilm(Frames):
             points = face_landmarks(self.frame(0), model)
             found = points if points is None else self._held(points)
         else:
-            found = track_landmarks(self, fps=float(self.fps), model=model)
+            seen = self if each is None else self._watched(each)
+            found = track_landmarks(seen, fps=float(self.fps), model=model)
         if found is None:
             raise UsageError(
                 f"no face is found in any frame of {self.path}",
                 hint="choose a video of a person whose face is seen, 40 pixels high or more",
             )
         return found
+
+    def _watched(self, each: Callable[[int, int | None], None]) -> Iterator[Picture]:
+        for index, frame in enumerate(self, 1):
+            each(index, self.promised)
+            yield frame
 
     def _held(self, points: NDArray[np.float64]) -> FaceTrack:
         # A tracker's looks at one picture differ a little from each other: it would tremble.

@@ -248,14 +248,14 @@ def _single(wanted: Any, scene: Scene) -> NDArray[np.float64]:
     if numbers is not None:
         return numbers
     if not isinstance(wanted, str | Path):
-        raise UsageError(f"{_short(wanted)} is no light", hint=_allowed())
+        raise UsageError(f"{_short(wanted)} is no light", hint=allowed_lights())
     if str(wanted) == "reference":
         return scene.own.astype(np.float64)
     setup = PRESETS.get(str(wanted)) or _directed(str(wanted))
     if setup is not None:
         return exposed(setup.coefficients(), scene.own, scene.normals)
     if not Path(wanted).is_file():
-        raise UsageError(f"{str(wanted)!r} is no light, and no file", hint=_allowed())
+        raise UsageError(f"{str(wanted)!r} is no light, and no file", hint=allowed_lights())
     return scene.fit(Path(wanted)).astype(np.float64)
 
 
@@ -308,7 +308,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _allowed() -> str:
+def allowed_lights() -> str:
+    """What a light may be, in one sentence."""
     return (
         f"a light is a picture with a face, a preset ({', '.join(PRESETS)}), a direction"
         f' ({", ".join(DIRECTIONS)}, or "azimuth,elevation" in degrees), `orbit`, `reference`, or a'

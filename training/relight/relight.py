@@ -1,0 +1,280 @@
+"""Relighting a video: a portrait, a driving video and a light in; a film with its sound out.
+
+The parts of the work, by the names under which progress is told: `track` the face through the
+film, `fit` its shape and light, `draw` what drives the portrait, `sample` the portraits' latents,
+`write` the film (decode, matte, paste, encode). Frames are decoded anew for each part that asks
+for them, and no part holds more than a few: but for landmarks and latents, memory does not grow
+with the film.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.errors import UsageError
+from stages.geometry import GEOMETRY_MODELS, GeometryConfig
+from stages.kpmap import draw_keypoints
+from stages.matting import MattingModel, matting_model
+from stages.models.light import main_direction
+from training.diffusion.branches import Driving
+from training.model.folder import LoadedModel
+from training.relight.composite import (
+    Look,
+    Weights,
+    composited,
+    everywhere,
+    over_own_ground,
+    over_still_ground,
+)
+from training.relight.conditions import DrawnConditions, Picture
+from training.relight.crop import FIT_SIZE
+from training.relight.film import DrivingFilm
+from training.relight.generate import Generator, weights
+from training.relight.light import LightLike, Scene, allowed_lights, lights
+from training.relight.options import RelightOptions
+from training.relight.results import RelightResult, Results
+from training.relight.subject import FaceReader, Progress, Subject
+
+
+def relight(
+    model: LoadedModel,
+    driving: Path,
+    output: Path,
+    *,
+    reference: Path | None = None,
+    light: LightLike | None = None,
+    options: RelightOptions = RelightOptions(),  # noqa: B008 - frozen
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> RelightResult:
+    """Relight a video, or let a portrait move as a video does under a light of one's own.
+
+    Args:
+        model: Generates the portrait, on its own device and in its own precision.
+        driving: A film, or a picture, which stands still; its rate and sound are kept.
+        output: The MP4 file to be made; grid, sheet and record come beside it.
+        reference: A portrait. Without, or with the driving video's own path, the video itself is
+            relit: its face, in its frames.
+        light: See `training.relight.light.lights`; needed in mode `relight`, and no other.
+        options: Everything else.
+        progress: Told what is done.
+        cancelled: Asked again and again while sampling whether to end.
+
+    Raises:
+        UsageError: Something that is asked for cannot be done; the message says what can.
+        SourceError: A file is not there, or may not be read.
+        WeightsError: A model's weights are missing, or are others.
+        training.diffusion.sample.SamplingCancelled: ``cancelled`` said so.
+    """
+    options.check(model.recipe)
+    wanted = _wanted(light, options)
+    _check_output(output, driving, reference)
+    if reference is not None and reference.resolve() == driving.resolve():
+        reference = None
+    film = DrivingFilm(driving, options.frames)
+    geometry = options.geometry or trained_geometry(model)
+    reader = FaceReader(options.landmarks, geometry)
+    lights(wanted, _nowhere(reader), options.intensity)  # what is wrong with it shows at once
+    clock = _Clock(progress)
+    subject = reader.subject(film, reference, options.align, clock)
+    path = lights(wanted, _scene(subject, reader), options.intensity)
+    matting = matting_model(options.matting)
+    (matte,) = matting.masks([subject.portrait], FIT_SIZE)
+    generator = Generator(model, subject.portrait, matte, seed=options.seed)
+    with Results(output) as results, DrawnConditions(generator.size, results.room) as conditions:
+        _draw(conditions, reader, subject, path, options.stream, clock)
+        latents = generator.latents(
+            conditions, len(subject), options, partial(clock, "sample"), cancelled
+        )
+        looks = zip(subject.grounds(), generator.pictures(latents), strict=True)
+        weigh = _weighing(subject, matte, matting, options)
+        shown = enumerate(composited(looks, subject.square, weigh), 1)
+        _write(results, shown, subject, conditions, options, clock)
+        facts = {
+            "driving": str(driving),
+            "reference": None if reference is None else str(reference),
+            "light": _told(wanted),
+            "light_direction": main_direction(path),
+            "coefficients": _coefficients(path),
+            **_choices(model, options, geometry),
+            "model": model.digest,
+            "frames": len(subject),
+            "fps": f"{film.fps.numerator}/{film.fps.denominator}",
+            "sound": results.sound,
+            **subject.facts,
+            "seconds": clock.stop(),
+        }
+        return results.publish(facts)
+
+
+def trained_geometry(model: LoadedModel) -> GeometryConfig:
+    """The geometry model whose shading a model was trained with, as its facts tell.
+
+    Those of a build's default, where they tell nothing.
+    """
+    name = model.facts.get("geometry")
+    return GeometryConfig(model=name) if name in GEOMETRY_MODELS else GeometryConfig()
+
+
+def _wanted(light: LightLike | None, options: RelightOptions) -> LightLike:
+    if options.mode == "relight":
+        if light is None:
+            raise UsageError("--mode relight needs a --light", hint=allowed_lights())
+        return light
+    if light is not None and not (isinstance(light, str) and light == "reference"):
+        raise UsageError(
+            f"--mode {options.mode} takes the reference's own light, not {_told(light)!r}",
+            hint="leave --light out, or use --mode relight",
+        )
+    return "reference"
+
+
+def _check_output(output: Path, *sources: Path | None) -> None:
+    if output.suffix.lower() != ".mp4":
+        raise UsageError(f"--output {output}: only .mp4 is written", hint=f"{output.stem}.mp4")
+    for source in sources:
+        if source is not None and source.resolve() == output.resolve():
+            raise UsageError(f"--output {output} would overwrite what it is made of")
+
+
+def _nowhere(reader: FaceReader) -> Scene:
+    """A scene that stands for one not yet seen."""
+    return Scene(1, 1.0, np.ones((9, 3), np.float32), np.empty((0, 3), np.float32), reader.light)
+
+
+def _scene(subject: Subject, reader: FaceReader) -> Scene:
+    return Scene(
+        frames=len(subject),
+        fps=float(subject.film.fps),
+        own=subject.own.light[0],
+        normals=reader.normals(subject.own),
+        fit=reader.light,
+    )
+
+
+def _draw(
+    conditions: DrawnConditions,
+    reader: FaceReader,
+    subject: Subject,
+    light: NDArray[np.float32],
+    stream: Driving,
+    progress: Progress,
+) -> None:
+    """Draw what drives the portrait; in the reference's slot, the reference as it is."""
+    size, count = conditions.size, len(subject)
+    if stream == "shading":
+        moving = subject.geometry.under(light)
+        drawings: Iterable[Picture] = chain(
+            reader.shading(subject.own, size), reader.shading(moving, size)
+        )
+    else:
+        points = chain([subject.own_points], subject.points)
+        drawings = (draw_keypoints(each / np.float32(FIT_SIZE), size) for each in points)
+    conditions.draw(stream, drawings, lambda done: progress("draw", done - 1, count))
+
+
+def _weighing(
+    subject: Subject, matte: NDArray[np.uint8], matting: MattingModel, options: RelightOptions
+) -> Callable[[Iterable[Look]], Weights]:
+    """How much of each portrait shows."""
+    if options.background == "regenerate":
+        return everywhere
+    if subject.ground is None:
+        return partial(over_own_ground, square=subject.square, matting=matting)
+    return partial(over_still_ground, reference=matte, matting=matting)
+
+
+def _write(
+    results: Results,
+    shown: Iterable[tuple[int, Picture]],
+    subject: Subject,
+    conditions: DrawnConditions,
+    options: RelightOptions,
+    progress: Progress,
+) -> None:
+    """Encode the film, its grid, and its sound."""
+    film, square, count = subject.film, subject.square, len(subject)
+    captions = ("reference", "driver", _CAPTIONS[options.mode], "result")
+    if options.grid:
+        results.add_grid(captions, fps=film.fps, frames=count)
+    # The driver is read by itself: on its way through the matting it may be frames ahead.
+    drivers: Iterable[Picture | None] = film if options.grid else repeat(None, count)
+    for (slot, picture), driver in zip(shown, drivers, strict=True):
+        results.write(picture, fps=film.fps, crf=options.crf)
+        if driver is not None:
+            drawn = conditions.picture(options.stream, slot)
+            cuts = subject.framing.cut(driver), drawn, square.cut(picture)
+            results.write_row(subject.portrait, *cuts)
+        progress("write", slot, count)
+    results.finish(film, count)
+
+
+_CAPTIONS = {"relight": "light", "animate": "shading", "landmarks": "landmarks"}
+
+
+def _choices(
+    model: LoadedModel, options: RelightOptions, geometry: GeometryConfig
+) -> dict[str, Any]:
+    """All that was chosen, by whom ever, in JSON types."""
+    light, identity = weights(model.recipe, options)
+    parameter = next(model.lcvd.parameters())
+    return {
+        "mode": options.mode,
+        "align": options.align,
+        "background": options.background,
+        "intensity": options.intensity,
+        "guidance": light,
+        "identity": identity,
+        "steps": options.steps or model.recipe.sampling.steps,
+        "seed": options.seed,
+        "landmarks": options.landmarks,
+        "geometry": geometry.model,
+        "matting": options.matting.model,
+        "device": parameter.device.type,
+        "precision": str(parameter.dtype).removeprefix("torch."),
+    }
+
+
+def _told(light: LightLike) -> str:
+    """A light in few words."""
+    text = str(light) if isinstance(light, str | Path) else repr(np.asarray(light).tolist())
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _coefficients(path: NDArray[np.float32]) -> list[Any]:
+    """The light (9, 3), or of every frame where it changes: what ``--light`` reads again."""
+    still = bool((path == path[0]).all())
+    coefficients: list[Any] = np.round(path[0] if still else path, 5).tolist()
+    return coefficients
+
+
+class _Clock:
+    """Passes progress on, and counts the seconds of each part."""
+
+    def __init__(self, tell: Progress | None) -> None:
+        self._tell = tell
+        self._seconds: dict[str, float] = {}
+        self._part = "load"
+        self._since = time.perf_counter()
+
+    def __call__(self, part: str, done: int, total: int | None) -> None:
+        if part != self._part:
+            self._turn(part)
+        if self._tell is not None:
+            self._tell(part, done, total)
+
+    def stop(self) -> dict[str, float]:
+        """Seconds by part, rounded."""
+        self._turn("")
+        return {part: round(seconds, 3) for part, seconds in self._seconds.items()}
+
+    def _turn(self, part: str) -> None:
+        now = time.perf_counter()
+        self._seconds[self._part] = self._seconds.get(self._part, 0.0) + now - self._since
+        self._part, self._since = part, now
