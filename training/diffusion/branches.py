@@ -56,7 +56,7 @@ PAPER_NONE = Branch(ground=True)
 """LCVD's second."""
 
 Guidance = tuple[tuple[Branch, float], ...]
-"""What the prediction is a sum of: the network's, under each branch, by its weight. They sum to 1."""
+"""What is summed: the predictions under each branch, by its weight. The weights sum to 1."""
 
 
 def guidance(

@@ -1,14 +1,17 @@
 """LCVD as sampling wants it: bound to one video's conditions, all branches in one pass."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from training.diffusion.branches import Branch
-from training.model.lcvd import Lcvd
+from training.model.one_token import OneTokenAttention
 from training.recipe.tables import Stream
+
+if TYPE_CHECKING:
+    from training.model.lcvd import Lcvd
 
 
 class Conditions(Protocol):
@@ -41,7 +44,7 @@ class LcvdNetwork:
 
     def __init__(
         self,
-        lcvd: Lcvd,
+        lcvd: "Lcvd",
         *,
         ground: Tensor,
         token: Tensor,
@@ -52,6 +55,7 @@ class LcvdNetwork:
     ) -> None:
         parameter = next(lcvd.parameters())
         self._lcvd = lcvd
+        self._one_token = OneTokenAttention(lcvd.unet)
         self._device, self._dtype = parameter.device, parameter.dtype
         self._ground, self._token = self._here(ground), self._here(token)
         self._time_ids = time_ids.to(self._device)
@@ -74,13 +78,14 @@ class LcvdNetwork:
         ground = self._of_branches("ground", self._ground, branches).unsqueeze(2)
         token = self._of_branches("token", self._token, branches)
         features = self._features(frames, branches)
-        predictions = self._lcvd(
-            torch.cat([noisy, ground.expand_as(noisy)], dim=3).flatten(0, 1),
-            torch.full((rows,), timestep, device=self._device),
-            token.expand(-1, len(frames), -1, -1).flatten(0, 1),
-            self._time_ids.expand(rows, -1),
-            None if features is None else features.flatten(0, 1),
-        )
+        with self._one_token.used(rows):
+            predictions = self._lcvd(
+                torch.cat([noisy, ground.expand_as(noisy)], dim=3).flatten(0, 1),
+                torch.full((rows,), timestep, device=self._device),
+                token.expand(-1, len(frames), -1, -1).flatten(0, 1),
+                self._time_ids.expand(rows, -1),
+                None if features is None else features.flatten(0, 1),
+            )
         return cast("Tensor", predictions).unflatten(0, (len(branches), len(frames)))
 
     def _here(self, tensor: Tensor) -> Tensor:
@@ -129,7 +134,7 @@ class LcvdNetwork:
     def _of_frames(
         self, streams: Sequence[Stream], frames: Sequence[int]
     ) -> Mapping[tuple[Stream, int], Tensor]:
-        """Features (width, h, w) of those frames, kept ones or new; keeps what there is room for."""
+        """Features (width, h, w) of frames, kept ones or new; keeps what there is room for."""
         missing = [f for f in frames if any((stream, f) not in self._kept for stream in streams)]
         if not missing:
             return self._kept

@@ -41,7 +41,7 @@ class Network(Protocol):
         """
 
 
-class SamplingCancelled(Exception):
+class SamplingCancelledError(Exception):
     """Sampling was asked to end before it was done."""
 
 
@@ -96,7 +96,7 @@ def sample(
 
     Raises:
         ValueError: A number that allows no video; each says which.
-        SamplingCancelled: ``cancelled`` said so.
+        SamplingCancelledError: ``cancelled`` said so.
     """
     slots = frames + 1
     windows = window_list(slots, window, overlap)
@@ -117,7 +117,7 @@ def sample(
         fused = torch.zeros_like(latents)
         for group in groups:
             if cancelled is not None and cancelled():
-                raise SamplingCancelled(f"{done} of {steps * len(groups)} passes were done")
+                raise SamplingCancelledError(f"{done} of {steps * len(groups)} passes were done")
             places = torch.tensor(group)
             seen = [held(indices, slots) for indices in group]
             predictions = network(scaled[places], timestep(sigma), seen, branches).float()

@@ -48,5 +48,5 @@ def held(indices: Sequence[int], frames: int) -> list[int]:
 
 def window_weights(window: int) -> Tensor:
     """How much a slot's result counts (window,): a triangle over the slots, above 0 everywhere."""
-    rise = (2 * torch.arange(window) + 1) / window
-    return torch.minimum(rise, 2 - rise)
+    rise = 2 * torch.arange(window) + 1
+    return torch.minimum(rise, rise.flip(0)) / window
