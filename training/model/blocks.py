@@ -13,9 +13,11 @@ green; at 256 and 512 pixels they differ by less than a fifth. Brightness at u +
 
 So each colour axis is divided by its constant coefficient's strength, `STRENGTH`, and each
 frequency multiplied by ``1 + u + v``: half of what would make them all as strong as the constant
-one, on a logarithmic scale. Without it, detail (0.04..0.27) would drown at almost all noise
-levels that training draws; with all of it, the loss would be mostly that of detail which nothing
-predicts. With half, it has 0.2..0.5.
+one, on a logarithmic scale. Without it the detail of 20 + 2 x 3 coefficients, 0.02..0.22 strong,
+would drown at almost all noise levels that training draws; with all of it, the loss would be
+mostly that of detail which nothing predicts. With half, it is 0.14..0.44 strong.
+
+With 20 and 3, at 128 pixels, the talking heads come back at 34..38 dB, the pictures at 26..33.
 """
 
 import math

@@ -212,10 +212,12 @@ def _save(net: nn.Module, path: Path) -> None:
 def _load(net: nn.Module, path: Path, device: torch.device, dtype: torch.dtype) -> None:
     """Fill a network that lies on ``meta``."""
     try:
-        state = load_file(path, device=str(device))
+        state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise LakeError(
             f"cannot read {path}: {error}", hint="copy the folder again from where it was made"
         ) from error
     check_state(net, state, name=str(path))
-    net.load_state_dict({key: each.to(dtype) for key, each in state.items()}, assign=True)
+    # Copied: tensors in the file's own memory change if somebody writes into it.
+    copies = {key: each.to(device, dtype, copy=True) for key, each in state.items()}
+    net.load_state_dict(copies, assign=True)

@@ -51,7 +51,8 @@ def fill(net: nn.Module, weight: str) -> None:
     """
     state = load_state(weight)
     check_state(net, state, name=weight)
-    net.load_state_dict({key: each.float() for key, each in state.items()}, assign=True)
+    copies = {key: each.to(torch.float32, copy=True) for key, each in state.items()}
+    net.load_state_dict(copies, assign=True)
 
 
 def _check_sizes(table: ModelTable) -> None:
