@@ -24,6 +24,7 @@ class RunFolder:
         previews: Videos and contact sheets of the validations.
         model: The finished model's folder.
         ended: ``ended.json``, there only while no rank is at work on the run.
+        fit: ``fit.json``, what was found to fit into memory (see `training.engine.ladder`).
         heartbeat: Its time of change is that of the last sign of life of rank 0.
     """
 
@@ -37,6 +38,7 @@ class RunFolder:
         self.previews = self.root / "previews"
         self.model = self.root / "model"
         self.ended = self.root / "ended.json"
+        self.fit = self.root / "fit.json"
         self.heartbeat = self.root / "heartbeat"
 
     def beat(self) -> None:
@@ -83,7 +85,7 @@ def read_log(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
 
     Args:
         path: A ``log.jsonl``.
-        kind: Only lines of this kind: ``start``, ``step``, ``validation``, ``event``.
+        kind: Only lines of this kind: ``start``, ``step``, ``validation``, ``lost``, ``event``.
     """
     if not path.exists():
         return []

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from catalog.lake import Lake
 from catalog.release import Release
+from infra.digests import digest_json
 from infra.errors import LakeError, UsageError
 from infra.storage import write_atomic
 from infra.tables import Table, parse_table
@@ -35,13 +36,9 @@ class RunRequest(Table):
     """Digest of all that the release says of itself."""
     recipe: Recipe
     """The recipe, all of it."""
-    latents: Path | None = None
-    """Folder of the latent cache; none encodes every picture as it comes."""
 
     @classmethod
-    def of(
-        cls, lake: Lake, release: Release, recipe: Recipe, latents: Path | None = None
-    ) -> "RunRequest":
+    def of(cls, lake: Lake, release: Release, recipe: Recipe) -> "RunRequest":
         """The request to train ``recipe`` on a release of a lake."""
         return cls(
             lake=lake.root,
@@ -49,7 +46,6 @@ class RunRequest(Table):
             version=release.version,
             seal=str(release.record["seal"]),
             recipe=recipe,
-            latents=latents,
         )
 
     def open_release(self) -> Release:
@@ -100,6 +96,18 @@ def read_request(path: Path) -> RunRequest:
     except ValueError as error:
         raise LakeError(f"{path} is no JSON: {error}") from error
     return parse_table(RunRequest, values, str(path))
+
+
+def bound_digest(recipe: Recipe) -> str:
+    """Digest of all of a recipe that a run may not change when it goes on; see `FREE`."""
+    values = recipe.model_dump(mode="json")
+    for free in FREE:
+        table, _, key = free.partition(".")
+        if key:
+            del values[table][key]
+        else:
+            del values[table]
+    return digest_json(values)
 
 
 def check_resume(began: RunRequest, asked: RunRequest) -> None:

@@ -1,0 +1,121 @@
+"""Where a run begins or goes on: what all ranks must agree on before the first step."""
+
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+
+from catalog.lake import Lake
+from catalog.release import Release
+from infra.errors import LakeError, UsageError
+from training.checkpoint.folder import step_folder
+from training.checkpoint.opening import open_latest
+from training.checkpoint.stored import StoredCheckpoint
+from training.engine.config import share_of
+from training.engine.distributed import World
+from training.engine.ladder import Fit, load_wish
+from training.loop.folder import RunFolder
+from training.loop.request import RunRequest, bound_digest
+from training.model.latents import LatentCodec
+from training.recipe import Recipe
+from training.samples.cache import LatentCache, cache_standing
+
+T = TypeVar("T")
+
+
+def agreed(value: T, world: World) -> T:
+    """What rank 0 says; every rank calls it. What the others say is not heard."""
+    if world.size == 1:
+        return value
+    told: list[Any] = [value]
+    dist.broadcast_object_list(told, src=0)
+    found: T = told[0]
+    return found
+
+
+def everywhere(values: list[T], world: World) -> list[T]:
+    """What all ranks say, one after another; every rank calls it."""
+    told: list[Any] = [None] * world.size
+    dist.all_gather_object(told, values)
+    return [value for each in told for value in each]
+
+
+def open_stored(folder: RunFolder, request: RunRequest, world: World) -> StoredCheckpoint | None:
+    """The newest whole checkpoint, the same on all ranks; None where the run has none.
+
+    Raises:
+        LakeError: There are some, and all are damaged; or it is of another run.
+    """
+    stored = open_latest(folder.checkpoints) if world.first else None
+    step = agreed(stored.step if stored else None, world)
+    if step is None:
+        return None
+    stored = stored or StoredCheckpoint(step_folder(folder.checkpoints, step), verify=False)
+    state = stored.manifest.state
+    if (state.recipe, state.release) != (bound_digest(request.recipe), request.seal):
+        raise LakeError(
+            f"{stored.path} is of another recipe or release than {folder.request} asks for",
+            hint="train under another name, or with the recipe and release that it began with",
+        )
+    return stored
+
+
+def fitting(recipe: Recipe, folder: RunFolder, world: World) -> Fit:
+    """Micro-batch and checkpointing to begin with: the recipe's, or less, if less was found to fit.
+
+    Raises:
+        UsageError: The batch cannot be shared among the ranks.
+    """
+    table, known = recipe.engine, load_wish(folder.fit)
+    size = min(table.micro_batch, share_of(recipe, world.size))
+    if known is None:
+        return Fit(size, table.checkpointing)
+    return Fit(min(size, known.micro_batch), table.checkpointing or known.checkpointing)
+
+
+def open_latents(
+    request: RunRequest,
+    release: Release,
+    codec: LatentCodec,
+    world: World,
+    stored: StoredCheckpoint | None,
+) -> LatentCache | None:
+    """The latent cache, if the run uses it.
+
+    It does if all of its latents were there when it began, and the recipe asks for no pictures
+    but those that it holds. A run keeps to that: cached latents are rounded, so that a change
+    half way would be one of the results.
+
+    Args:
+        request: The run's.
+        release: What it trains on.
+        codec: Its codec.
+        world: This rank's place.
+        stored: The checkpoint that it goes on from.
+
+    Raises:
+        UsageError: The run began with the cache, and it is not whole any more.
+    """
+    recipe = request.recipe
+    cache = LatentCache(Lake(request.lake), codec.digest, recipe.data.size)
+    changed = recipe.data.augment.zoom or recipe.data.augment.light
+    whole = not changed and agreed(world.first and _whole(cache, release, recipe), world)
+    if stored is None:
+        return cache if whole else None
+    if not stored.scalars[LATENTS]:
+        return None
+    if not whole:
+        raise UsageError(
+            f"the run began with the latent cache, but {cache.folder} lacks latents of"
+            f" {request.release}",
+            hint=f"limelight cache {request.release}",
+        )
+    return cache
+
+
+LATENTS = "latents"
+"""Name, among a checkpoint's numbers, of whether the run uses the latent cache."""
+
+
+def _whole(cache: LatentCache, release: Release, recipe: Recipe) -> bool:
+    standing = cache_standing(cache, release, mirrored=recipe.data.augment.flip > 0)
+    return bool(standing.done) and not standing.missing
