@@ -25,7 +25,7 @@ from training.checkpoint.merge import full_state, load_parameters
 from training.checkpoint.opening import open_checkpoint, open_latest
 from training.checkpoint.randomness import seed_random
 from training.checkpoint.records import RunState
-from training.checkpoint.signals import Ended, StopRequest
+from training.checkpoint.signals import StopRequest
 from training.checkpoint.stored import StoredCheckpoint
 from training.checkpoint.writer import CheckpointWriter
 
@@ -438,15 +438,19 @@ def test_a_signal_raises_a_flag_and_no_more():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_how_a_run_ended_is_told_by_its_folder(tmp_path):
-    assert Ended.read(tmp_path) is None
-    Ended("preempted", 12).write(tmp_path)
-    assert Ended.read(tmp_path) == Ended("preempted", 12)
-    (tmp_path / "ended.json").write_text('{"reason": "lunch", "step": 1}')
-    with pytest.raises(LakeError, match="lunch"):
-        Ended.read(tmp_path)
-    Ended.clear(tmp_path)
-    assert Ended.read(tmp_path) is None
+def test_outside_the_main_thread_it_can_still_be_asked_to_stop():
+    before, flags = signal.getsignal(signal.SIGTERM), []
+
+    def train():
+        with StopRequest() as stop:
+            flags.extend([stop.flag, signal.getsignal(signal.SIGTERM) is before])
+            stop.ask()
+            flags.append(stop.flag)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert flags == [0, True, 1]
 
 
 # What is refused at once.
