@@ -6,11 +6,18 @@ matte and outside it.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FACE, _GROUND = 230, 0
+from stages.frames import SourceFrames, cut_portrait
+from stages.matting import MattingConfig, MattingModel, matting_model
+from training.relight.crop import FIT_SIZE
+from training.relight.results import RelightResult
+
+_PORTRAIT, _GROUND = 247, 8
 """Mattes from and up to which a pixel counts as the portrait's, and as the ground's."""
 
 
@@ -35,6 +42,33 @@ class LightChange:
         )
 
 
+def relit_change(
+    one: RelightResult, other: RelightResult, matting: MattingModel | None = None
+) -> LightChange:
+    """Compare two relightings of one film in its own frames, within the face's square.
+
+    Args:
+        one: A film, as it was written: coded, so that its ground is not the driver's to the bit.
+        other: The same with another light.
+        matting: Mattes the driving film; the embedded model without.
+
+    Raises:
+        ValueError: They are not of one film, or show no portrait or no ground.
+    """
+    driving, crop = one.facts["driving"], one.facts["crop"]
+    if (other.facts["driving"], other.facts["crop"]) != (driving, crop):
+        raise ValueError(f"{one.output} and {other.output} are not of one film")
+    films = [SourceFrames(Path(path), budget=0) for path in (one.output, other.output, driving)]
+    x, y, side, _ = crop
+    first, second, frames = (
+        (cut_portrait(frame, (x, y, side, side), FIT_SIZE) for frame in islice(film, len(films[0])))
+        for film in films
+    )
+    return light_change(
+        first, second, (matting or matting_model(MattingConfig())).masks(frames, FIT_SIZE)
+    )
+
+
 def light_change(
     one: Iterable[NDArray[np.uint8]],
     other: Iterable[NDArray[np.uint8]],
@@ -53,7 +87,7 @@ def light_change(
     sums, counts, frames = np.zeros(2), np.zeros(2), 0
     for first, second, matte in zip(one, other, mattes, strict=True):
         change = np.abs(first.astype(np.int16) - second).mean(axis=2)
-        for place, region in enumerate((matte >= _FACE, matte <= _GROUND)):
+        for place, region in enumerate((matte >= _PORTRAIT, matte <= _GROUND)):
             sums[place] += change[region].sum()
             counts[place] += region.sum()
         frames += 1
