@@ -1,10 +1,12 @@
-"""What Prefect's UI shows of a build: progress and a table every second, a report at the end."""
+"""What Prefect's UI shows of a run: progress and a table every second, a report at the end."""
 
 import re
+from collections.abc import Mapping, Sequence
 from contextvars import copy_context
+from dataclasses import dataclass
 from threading import Event, Thread
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 from uuid import UUID
 
 import httpx
@@ -16,22 +18,62 @@ from prefect.context import FlowRunContext
 
 from catalog.verdicts import WORDS
 from flows.summary import Summary
-from flows.tally import Tally
 
 PERIOD = 1.0
 _MARKUP = re.compile(r"[\\`*_\[\]<>|~&]")
+
+
+class Counted(Protocol):
+    """What can be reported on: how much there is to do, how much is done, and a table."""
+
+    @property
+    def total(self) -> int:
+        """All there is to do; 0 while that is not known."""
+
+    @property
+    def finished(self) -> int:
+        """How much of it is done."""
+
+    @property
+    def step(self) -> str:
+        """What the run is at, in words."""
+
+    def rows(self) -> list[dict[str, object]]:
+        """The table."""
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Keys and descriptions of the two artifacts.
+
+    Attributes:
+        key: Of the progress.
+        words: What it counts.
+        table_key: Of the table.
+        table_words: What is in it.
+    """
+
+    key: str
+    words: str
+    table_key: str
+    table_words: str
+
+
+BUILD = Titles("build-progress", "Clips finished", "build-stages", "What each stage did")
 
 
 class Reporter:
     """Publishes a tally as two artifacts, about once a second; use as a context manager.
 
     Args:
-        tally: Written by the build's threads.
+        tally: Written by the run's threads.
         period: Seconds between two updates.
+        titles: What the artifacts are called.
     """
 
-    def __init__(self, tally: Tally, period: float = PERIOD) -> None:
+    def __init__(self, tally: Counted, period: float = PERIOD, titles: Titles = BUILD) -> None:
         self._tally = tally
+        self._titles = titles
         self._period = period
         self._over = Event()
         # The context carries the flow run, so that the artifacts belong to it.
@@ -53,7 +95,7 @@ class Reporter:
     def _report(self) -> None:
         shown: tuple[int, int, str] | None = None
         artifacts: tuple[UUID, UUID] | None = None
-        # One client for the whole build: making one costs more than what it sends.
+        # One client for the whole run: making one costs more than what it sends.
         with get_client(sync_client=True) as client:
             over = False
             while not over:
@@ -72,6 +114,7 @@ class Reporter:
         self, client: SyncPrefectClient, artifacts: tuple[UUID, UUID] | None
     ) -> tuple[UUID, UUID]:
         """Make the two artifacts, or bring them up to date; their ids."""
+        titles = self._titles
         share = 100 * self._tally.finished / self._tally.total
         table = orjson.dumps(self._tally.rows()).decode()
         if artifacts is None:
@@ -84,8 +127,8 @@ class Reporter:
                     )
                 )
                 for kind, key, words, data in (
-                    ("progress", "build-progress", "Clips finished", share),
-                    ("table", "build-stages", "What each stage did", table),
+                    ("progress", titles.key, titles.words, share),
+                    ("table", titles.table_key, titles.table_words, table),
                 )
             ]
             return made[0].id, made[1].id
@@ -115,13 +158,14 @@ def markdown(summary: Summary) -> str:
     if not summary.computed:
         lines += ["Nothing had to be computed.", ""]
     else:
-        lines += _table(summary.stages)
+        lines += markdown_table(summary.stages)
     if summary.turned_down:
-        lines += ["", "## Not kept", "", *_table(summary.turned_down)]
+        lines += ["", "## Not kept", "", *markdown_table(summary.turned_down)]
     return "\n".join(lines)
 
 
-def _table(rows: list[dict[str, object]] | list[dict[str, str]]) -> list[str]:
+def markdown_table(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Lines of a Markdown table of rows that have the same keys."""
     columns = list(rows[0])
     return [
         "| " + " | ".join(columns) + " |",

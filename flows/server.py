@@ -28,8 +28,13 @@ PORTS = range(4200, 5000)
 HEARTBEAT_SECONDS = 30
 """How often a run says that it lives; Prefect allows no less."""
 
-BUILD_FLOW = "flows.build.build_dataset"
 BUILD_DEPLOYMENT = "build"
+TRAIN_DEPLOYMENT = "train"
+SERVED: Mapping[str, str] = {
+    BUILD_DEPLOYMENT: "flows.build.build_dataset",
+    TRAIN_DEPLOYMENT: "flows.train.train_model",
+}
+"""Importable paths of the flows that the UI offers, by the names of their deployments."""
 
 _QUIET = {
     "DO_NOT_TRACK": "1",
@@ -108,21 +113,19 @@ def start_server(lake: Path) -> Popen[bytes] | None:
     return daemon.start(__name__, environment=environment)
 
 
-def start_serving(
-    lake: Path, api_url: str, *, flow: str = BUILD_FLOW, deployment: str = BUILD_DEPLOYMENT
-) -> None:
+def start_serving(lake: Path, api_url: str, *, served: Mapping[str, str] = SERVED) -> None:
     """Start, unless it runs, the process behind the UI's 'Run' and 'Retry' buttons.
 
     Args:
         lake: Root folder of the lake.
-        api_url: Of the Prefect server that the deployment is registered with.
-        flow: Importable path of the flow that it serves.
-        deployment: Name of its deployment.
+        api_url: Of the Prefect server that the deployments are registered with.
+        served: Importable paths of the flows that it serves, by the names of their deployments.
     """
     daemon = _daemon(lake, "serving")
     if not daemon.running():
         environment = {**os.environ, **client_environment(lake, api_url)}
-        daemon.start("flows.serving", flow, deployment, environment=environment)
+        pairs = [f"{deployment}={flow}" for deployment, flow in served.items()]
+        daemon.start("flows.serving", *pairs, environment=environment)
 
 
 def stop_server(lake: Path) -> bool:

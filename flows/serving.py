@@ -217,10 +217,15 @@ def serve_schedule(
     asyncio.run(_serve(served, pause_on_shutdown=True))
 
 
-def serve_builds(flow: Flow[..., Any], deployment: str) -> None:
-    """Serve a deployment to the UI, one run at a time, until terminated."""
+def serve(flows: Mapping[str, Flow[..., Any]]) -> None:
+    """Serve deployments to the UI, one run at a time, until terminated.
+
+    Args:
+        flows: By the names of their deployments.
+    """
     install_crash_watch()
-    asyncio.run(_serve(_deployment(flow, deployment), pause_on_shutdown=False))
+    deployments = [_deployment(flow, name) for name, flow in flows.items()]
+    asyncio.run(_serve(*deployments, pause_on_shutdown=False))
 
 
 def install_crash_watch() -> None:
@@ -267,16 +272,17 @@ class _Runner(Runner):
         loop.call_soon_threadsafe(lambda: loop.create_task(self.astop()))
 
 
-async def _serve(deployment: RunnerDeployment, *, pause_on_shutdown: bool) -> None:
+async def _serve(*deployments: RunnerDeployment, pause_on_shutdown: bool) -> None:
     runner = _Runner(
-        name=deployment.name,
+        name=" and ".join(deployment.name for deployment in deployments),
         query_seconds=POLL_SECONDS,
         limit=1,
         pause_on_shutdown=pause_on_shutdown,
     )
     # Ctrl-C ends it in the same orderly way as SIGTERM, which Prefect itself installs.
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.handle_sigterm)
-    await runner.aadd_deployment(deployment)
+    for deployment in deployments:
+        await runner.aadd_deployment(deployment)
     await runner.start()
 
 
@@ -319,5 +325,5 @@ def _local_zone() -> str:
 
 if __name__ == "__main__":
     Daemon(Path.cwd(), "serving").claim()
-    _flow, _name = sys.argv[1:]
-    serve_builds(load_flow_from_entrypoint(_flow, use_placeholder_flow=False), _name)
+    _pairs = (argument.split("=", 1) for argument in sys.argv[1:])
+    serve({n: load_flow_from_entrypoint(f, use_placeholder_flow=False) for n, f in _pairs})

@@ -8,6 +8,9 @@ from catalog.lake import Lake
 from catalog.members import build_names, member_ids, read_recipe
 from infra.processes import Lease, lease_folder
 
+TRAINING = "training"
+"""What the lease of a training run says that its driver is at."""
+
 RECENT = timedelta(seconds=60)
 """Throughput is measured over the last minute."""
 
@@ -79,4 +82,4 @@ def _status(lake: Lake, name: str, state: str) -> Status:
 
 def _building(lake: Lake) -> bool:
     found = (Lease.read(path) for path in lease_folder(lake.root).glob("*.json"))
-    return any(lease is not None and lease.held for lease in found)
+    return any(lease is not None and lease.held and lease.work != TRAINING for lease in found)

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -117,12 +117,14 @@ class Lease:
         supervisor: The supervisor.
         boot: Id of the boot that the numbers belong to.
         run: Id of the run that the driver is at; empty while it has none.
+        work: What kind of run that is.
     """
 
     driver: Process
     supervisor: Process
     boot: str
     run: str = ""
+    work: str = ""
 
     def write(self, folder: Path) -> None:
         """Write the lease; a reader sees all of it, or the one before."""
@@ -160,11 +162,11 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def name_run(folder: Path, run: str) -> None:
-    """Called by a driver: write the id of its run into its lease, if it has one."""
+def name_run(folder: Path, run: str, work: str = "") -> None:
+    """Called by a driver: write the id of its run, and its kind, into its lease, if it has one."""
     lease = Lease.read(folder / f"{os.getsid(0)}.json")
     if lease:
-        Lease(lease.driver, lease.supervisor, lease.boot, run).write(folder)
+        replace(lease, run=run, work=work).write(folder)
 
 
 def run_in_session(

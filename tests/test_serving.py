@@ -85,9 +85,7 @@ def test_a_failed_attached_run_is_retried_by_the_process_that_serves_it(
     monkeypatch.setenv("PYTHONPATH", ROOT)
     lake = prefect_server.home.parent
     for _ in range(2):
-        start_serving(
-            lake, prefect_server.api_url, flow="tests.serving_flows.flaky", deployment="flaky"
-        )
+        start_serving(lake, prefect_server.api_url, served={"flaky": "tests.serving_flows.flaky"})
     with pytest.raises(RuntimeError, match="first time"):
         serving.attached_run(
             flows_under_test.flaky, "flaky", {"marker": str(tmp_path / "tried")}, name="second-luck"

@@ -1,4 +1,4 @@
-"""A build's own process: started by the command, supervised, and leaving nothing behind.
+"""A run's own process: started by the command, supervised, and leaving nothing behind.
 
 The command that a person types is a thin supervisor. It sees to the Prefect server, then
 runs itself again as the *driver* in a session of its own, passes Ctrl-C on to it, and ends
@@ -18,6 +18,7 @@ from catalog.lake import Lake
 from flows.cli.common import INTERRUPTED, end, stderr
 from flows.server import (
     BUILD_DEPLOYMENT,
+    TRAIN_DEPLOYMENT,
     client_environment,
     ensure_server,
     start_serving,
@@ -92,16 +93,44 @@ def run_build(parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
     Raises:
         EngineError: The Prefect server does not answer.
     """
-    import httpx
-    from prefect.exceptions import CancelledRun
-
     from flows import build
-    from flows.serving import attached_run
 
     if not quiet:
         build.observers.append(Bar)
+    return _run(build.build_dataset, BUILD_DEPLOYMENT, parameters)
+
+
+def run_training(parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """Run the training flow here, as a run of its deployment.
+
+    Args:
+        parameters: Of `flows.train.train_model`.
+        quiet: Show no progress.
+
+    Returns:
+        The `flows.runs.TrainingRun`, as a dictionary.
+
+    Raises:
+        EngineError: The Prefect server does not answer, or the ranks are lost again and again.
+        TrainingError: The run stopped by itself.
+    """
+    from flows import train
+    from flows.cli.dials import Dials
+
+    if not quiet:
+        train.observers.append(Dials)
+    return _run(train.train_model, TRAIN_DEPLOYMENT, parameters)
+
+
+def _run(flow: Any, deployment: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a flow as a run of its deployment; what it returns."""
+    import httpx
+    from prefect.exceptions import CancelledRun
+
+    from flows.serving import attached_run
+
     try:
-        summary: dict[str, Any] = attached_run(build.build_dataset, BUILD_DEPLOYMENT, parameters)
+        result: dict[str, Any] = attached_run(flow, deployment, parameters)
     except CancelledRun:
         stderr.print("cancelled: what was finished is kept; the same command resumes")
         end(INTERRUPTED)
@@ -111,7 +140,7 @@ def run_build(parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
             hint="see to that server (or unset PREFECT_API_URL), then run the same command "
             "again: what was finished is kept",
         ) from error
-    return summary
+    return result
 
 
 class Bar:

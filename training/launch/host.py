@@ -32,7 +32,7 @@ class Host:
 
     def __init__(self, launcher: Launcher, job: Job) -> None:
         with lake_errors(job.desk):
-            job.desk.mkdir(parents=True, exist_ok=True)
+            job.scratch.mkdir(parents=True, exist_ok=True)
             job.stop.unlink(missing_ok=True)
             log = job.host_log.open("ab")
         module = [sys.executable, "-P", "-m", __name__, str(os.getpid())]

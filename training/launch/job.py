@@ -44,6 +44,11 @@ class Job:
         """Once this file is there, every rank gets a SIGTERM, on whatever machine it is."""
         return self.desk / "stop"
 
+    @property
+    def scratch(self) -> Path:
+        """Folder for what a launcher itself has to write somewhere; it goes with its process."""
+        return self.desk / "scratch"
+
     def log(self, rank: int) -> Path:
         """What a rank prints."""
         return self.desk / f"rank-{rank}.log"
@@ -62,7 +67,9 @@ class Job:
 class Launcher(Protocol):
     """A way to start ranks."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called by those who choose."""
 
     def gpus(self) -> int:
         """GPUs that it can give to ranks."""

@@ -55,7 +55,7 @@ class Torchrun:
             "torch.distributed.run",
             *("--nnodes", str(self.nodes), "--nproc-per-node", str(each)),
             *("--rdzv-backend", "c10d", "--rdzv-endpoint", self.endpoint or f"{_LOOPBACK}:0"),
-            *("--rdzv-id", job.folder.root.name, *where),
+            *("--rdzv-id", job.folder.root.name, "--log-dir", str(job.scratch), *where),
             # A rank that dies ends all of them: starting again is our own affair.
             *("--max-restarts", "0", "--monitor-interval", "0.2", "--shutdown-timeout", "5"),
             *("-m", "training.launch.rank", *job.rank_arguments),
@@ -88,7 +88,7 @@ class OnRay:
 
     def command(self, job: Job) -> list[str]:
         """Where the ranks are, Ray decides."""
-        asked = (str(job.ranks), str(job.gpus))
+        asked = (str(job.ranks), str(job.gpus), str(job.scratch))
         return ["training.launch.on_ray", *asked, *job.rank_arguments]
 
     def environment(self, job: Job) -> dict[str, str]:
@@ -96,7 +96,7 @@ class OnRay:
         return {"RAY_TRAIN_V2_ENABLED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
-LAUNCHERS: dict[str, Launcher] = {each.name: each for each in (Torchrun(), OnRay())}
+LAUNCHERS: dict[str, Launcher] = {"torchrun": Torchrun(), "ray": OnRay()}
 """By name."""
 
 

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
@@ -23,8 +22,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from infra.engine.base import Resources
 from infra.engine.cluster import Cluster
+from infra.errors import LimelightError
 from infra.settings import load_settings
 from training.launch.host import HOST
+from training.loop.folder import RunFolder
 
 _LOOK = 0.2
 
@@ -37,14 +38,15 @@ class _HostConfig(TorchConfig):
         return nullcontext
 
 
-def fit(ranks: int, gpus: int, arguments: Sequence[str]) -> None:
+def fit(ranks: int, gpus: int, scratch: str, arguments: Sequence[str]) -> None:
     """Start the ranks on the cluster of the settings, and wait until they have ended.
 
     Args:
         ranks: How many.
         gpus: GPUs of each.
-        arguments: Of `training.launch.rank`; the first is the desk's folder, which the machines
-            of the cluster share.
+        scratch: Folder for what Ray Train writes of itself.
+        arguments: Of `training.launch.rank`; the folders among them are those of a disk that
+            the machines of the cluster share.
 
     Raises:
         EngineError: There is no such cluster, or no place in it for so many.
@@ -63,7 +65,7 @@ def fit(ranks: int, gpus: int, arguments: Sequence[str]) -> None:
             ),
             run_config=RunConfig(
                 name="ray",
-                storage_path=str(Path(arguments[0])),
+                storage_path=scratch,
                 # Starting again, from which checkpoint and how often, is our own affair.
                 failure_config=FailureConfig(max_failures=0),
             ),
@@ -122,8 +124,13 @@ def main() -> None:
     # By its full name, so that Ray's workers import this module instead of a copy of it.
     from training.launch import on_ray
 
-    ranks, gpus, *arguments = sys.argv[1:]
-    on_ray.fit(int(ranks), int(gpus), arguments)
+    ranks, gpus, scratch, *arguments = sys.argv[1:]
+    try:
+        on_ray.fit(int(ranks), int(gpus), scratch, arguments)
+    except LimelightError as error:
+        # No rank was there to say it, and it would come again.
+        RunFolder(arguments[-1]).end("stopped", 0, message=str(error))
+        raise
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Watching over the ranks of a run until they have ended, one way or another."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def launch(
         hung = _watch(host, job, cancelled, patience)
     finally:
         host.kill()
+        shutil.rmtree(job.scratch, ignore_errors=True)
     return _ending(job, hung, marks, asked=job.stop.exists())
 
 
