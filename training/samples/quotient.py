@@ -12,7 +12,7 @@ portrait's soft alpha: the ground keeps its light.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from math import cos, pi, sin
 from typing import Any
 
 import cv2
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from stages.models.light import LUMINANCE
 from stages.models.shading import Surface
-from stages.models.spherical_harmonics import COEFFICIENTS, basis, shade
+from stages.models.spherical_harmonics import COEFFICIENTS, CONSTANTS, basis, shade
 
 _LEAST = 0.15  # of the mean shading: what is darker is no measure of the light on it
 _GAIN = 2.5  # most that a pixel is brightened or, over 1, darkened
@@ -30,6 +30,7 @@ _WHITE = 0.92  # luminance that all but the brightest skin stays below
 _BRIGHTEST = 95  # percentile of the skin that this is asked of
 _COARSE = 64  # side of the pictures on which the ratio is carried on, at least
 _REACHES = (0.25, 0.1, 0.04, 0.02)  # standard deviations of the neighbourhoods, in pictures
+_COSINE = np.array([1 / pi, *[2 * pi / 3] * 3, *[pi / 4] * 5])  # see `_lamp`
 _ENOUGH = 0.2  # share of a neighbourhood that must be face for its mean to be taken as it is
 
 
@@ -56,37 +57,25 @@ class DrawnLight:
             own: (9, 3), the other light.
             normals: float32 (P, 3), the face under both.
         """
-        across, up = self.azimuth, self.elevation
-        lamp = [np.sin(across) * np.cos(up), np.sin(up), np.cos(across) * np.cos(up)]
         even = np.zeros(COEFFICIENTS)
-        even[0] = 1 / basis(np.zeros((1, 3)))[0, 0]
+        even[0] = 1 / CONSTANTS[0]
         # A lamp's mean over the half of the normals that it shines on is one half.
-        form = (1 - self.strength) * even + 2 * self.strength * _lobe() @ _polynomial(lamp)
+        lamp = 2 * _lamp(self.azimuth, self.elevation)
+        form = (1 - self.strength) * even + self.strength * lamp
         mean = float(shade(np.repeat(form[:, None], 3, 1), normals).mean())
         colour = shade(own, normals).mean(axis=0) * (self.energy / mean)
         return (form[:, None] * colour).astype(np.float32)
 
 
-def _polynomial(direction: Sequence[float]) -> NDArray[np.float64]:
-    return basis(np.array([direction], np.float64))[0]
+def _lamp(azimuth: float, elevation: float) -> NDArray[np.float64]:
+    """Coefficients (9,) of the clamped cosine about a direction.
 
-
-@cache
-def _lobe() -> NDArray[np.float64]:
-    """(9, 9): from the basis at a lamp's direction to the coefficients of its clamped cosine.
-
-    Within each order the clamped cosine about a direction is the sum of the harmonics' values
-    there (addition theorem); the basis carries constants that differ, which are found by least
-    squares on many directions.
+    By the addition theorem they are the harmonics' own values there, each order times the
+    cosine's coefficient (Ramamoorthi and Hanrahan 2001), which our basis carries in its
+    constants, but for order zero.
     """
-    turn = np.arange(1024) * (np.pi * (3 - np.sqrt(5)))  # a Fibonacci lattice on the sphere
-    z = 1 - (2 * np.arange(1024) + 1) / 1024
-    around = np.sqrt(1 - z * z)
-    normals = np.stack([around * np.cos(turn), around * np.sin(turn), z], axis=1)
-    values = basis(normals)
-    cosines = (normals @ normals.T).clip(0)
-    coefficients = np.linalg.lstsq(values, cosines, rcond=None)[0]  # (9, directions)
-    return np.linalg.lstsq(values, coefficients.T, rcond=None)[0].T
+    direction = [sin(azimuth) * cos(elevation), sin(elevation), cos(azimuth) * cos(elevation)]
+    return basis(np.array(direction)) / _COSINE
 
 
 def relight(
