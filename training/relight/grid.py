@@ -102,7 +102,9 @@ def _stamped(row: Picture, words: str) -> Picture:
     image = Image.fromarray(row)
     pen = ImageDraw.Draw(image)
     place = (_GAP + 8, PANEL - 8)
-    pen.text(place, words, fill=_INK, font=_font(13), anchor="ls", stroke_width=2, stroke_fill=0)
+    pen.text(
+        place, words, fill=_INK, font=_font(13), anchor="ls", stroke_width=1, stroke_fill=_PAPER
+    )
     return np.array(image)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from infra.errors import UsageError
 from stages.models.light import LUMINANCE
+from stages.models.shading import ALBEDO
 from stages.models.spherical_harmonics import COEFFICIENTS, CONSTANTS, polynomials, shade
 
 LightLike = str | Path | NDArray[Any] | Sequence[Any] | Mapping[str, Any]
@@ -30,6 +31,8 @@ _ORBIT_STOPS = (
     72  # keyframes of an orbit: between two, 5 degrees apart, a line is as good as an arc
 )
 _MOST_GAIN = 4.0  # a light from behind leaves a face dark, rather than being made blinding
+_HIGHLIGHTS = 0.97  # share of a face that must not be brighter than white
+_TINY = 1e-6
 _WHITE = (1.0, 1.0, 1.0)
 
 
@@ -179,7 +182,8 @@ def exposed(
 ) -> NDArray[np.float64]:
     """Give a light the exposure of another one: a face's mean luminance, and its tint.
 
-    Colours of the light come on top of the tint, which is a matter of skin and camera.
+    It stays darker where nearly all of a lit side would be whiter than white else. Colours of the
+    light come on top of the tint, which is a matter of skin and camera.
 
     Args:
         light: (9, 3).
@@ -188,14 +192,18 @@ def exposed(
     """
     if not len(normals):
         return np.asarray(light, np.float64)
-    wanted, found = (_mean_shading(each, normals) for each in (own, light))
-    tint = wanted / max(wanted @ LUMINANCE, 1e-6)
-    gain = (wanted @ LUMINANCE) / max((found * tint) @ LUMINANCE, 1e-6)
-    return light * tint * min(gain, _MOST_GAIN)
+    ours, theirs = (shade(np.asarray(each), normals).clip(0) for each in (own, light))
+    wanted = ours.mean(axis=0, dtype=np.float64)
+    tint = wanted / max(wanted @ LUMINANCE, _TINY)
+    theirs = theirs * tint
+    gain = (wanted @ LUMINANCE) / max(theirs.mean(axis=0) @ LUMINANCE, _TINY)
+    white = max(1 / ALBEDO, _bright(ours))
+    return light * tint * min(gain, white / max(_bright(theirs), _TINY), _MOST_GAIN)
 
 
-def _mean_shading(light: NDArray[Any], normals: NDArray[np.float32]) -> NDArray[np.float64]:
-    return shade(np.asarray(light), normals).clip(0).mean(axis=0, dtype=np.float64)
+def _bright(shading: NDArray[Any]) -> float:
+    """The luminance that all but the highlights stay below."""
+    return float(np.quantile(shading @ LUMINANCE, _HIGHLIGHTS))
 
 
 def _stops(wanted: Any, scene: Scene) -> list[tuple[float, Any]]:
