@@ -28,6 +28,7 @@ TABLE = ModelTable(
     token_width=32,
 )
 BATCH, FRAMES = 2, 4
+TIME_IDS = torch.tensor([[6.0, 127.0, 0.02]])
 
 
 @pytest.fixture(autouse=True)
@@ -136,9 +137,6 @@ def test_unets_of_other_depths_work(channels):
     with torch.inference_mode():
         made = lcvd(torch.zeros(1, 2, 8, 6, 6), torch.zeros(1), torch.zeros(1, 1, 16), TIME_IDS)
     assert made.shape == (1, 2, 4, 6, 6)
-
-
-TIME_IDS = torch.tensor([[6.0, 127.0, 0.02]])
 
 
 @pytest.mark.parametrize(("channels", "heads"), [((40, 64), (2, 4)), ((32, 64), (3, 4))])

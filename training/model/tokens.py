@@ -32,16 +32,20 @@ class ColourToken:
 
     Args:
         width: Numbers of the token.
+        device: Where it shall run.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, device: torch.device | None = None) -> None:
         self.width = width
         self.grid = math.isqrt(width // 3)
         self.digest = digest_json({"colours": 1, "width": width})
+        self._device = device
 
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         """See `TokenEncoder.__call__`."""
-        means = F.adaptive_avg_pool2d(pictures.float(), self.grid).flatten(1)
+        means = F.adaptive_avg_pool2d(pictures.to(self._device, torch.float32), self.grid).flatten(
+            1
+        )
         return F.pad(means, (0, self.width - means.shape[1]))[:, None]
 
 
@@ -58,7 +62,7 @@ def load_token_encoder(table: ModelTable, device: torch.device, dtype: torch.dty
         WeightsError: Its weights are not here.
     """
     if table.token == "colours":
-        return ColourToken(table.token_width)
+        return ColourToken(table.token_width, device)
     from training.model.clip import WIDTH, load_clip
 
     if table.token_width != WIDTH:
