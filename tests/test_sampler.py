@@ -4,7 +4,8 @@ The goldens are LCVD's own pipeline, run with a network that is a formula (see t
 noise levels 1e-6 relative, latents 5e-5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +23,10 @@ from training.diffusion.branches import (
     guidance,
     ladder,
 )
-from training.diffusion.sample import SamplingCancelledError, frame_noise, sample
+from training.diffusion.sample import Network, SamplingCancelledError, frame_noise, sample
 from training.diffusion.sigmas import euler_step, karras_sigmas, start_sigma, timestep
 
 SHAPE = (2, 3, 3)
-FULL_ONLY = guidance("branches", light=1)
-LIGHT_AND_IDENTITY = guidance("branches", light=3, identity=2)
-
 LCVD_MODES: dict[str, Guidance] = {
     "relighting": guidance("paper", 4.5),
     "landmark": guidance("paper", 4.5, driving="landmarks"),
@@ -177,10 +175,18 @@ def test_a_sample_from_lcvds_noise_which_repeats_every_16_frames_is_lcvds() -> N
     np.testing.assert_allclose(found, golden["out_relighting_noise16_tiled"][0], atol=5e-5)
 
 
-def short(network: Callable[..., Tensor], frames: int, **options: object) -> Tensor:
-    """A sample of two steps in windows of 8."""
-    settings = {"guidance": LIGHT_AND_IDENTITY, "steps": 2, "window": 8, "overlap": 3} | options
-    return sample(network, frames=frames, shape=SHAPE, **settings)  # type: ignore[arg-type]
+def short(network: Network, frames: int, **options: Any) -> Tensor:
+    """A sample of two steps in windows of 8, under three branches."""
+    return sample(
+        network,
+        frames=frames,
+        shape=SHAPE,
+        guidance=guidance("branches", light=3, identity=2),
+        steps=2,
+        window=8,
+        overlap=3,
+        **options,
+    )
 
 
 def test_all_branches_of_a_window_go_through_the_network_in_one_pass() -> None:
@@ -216,9 +222,9 @@ def test_a_short_clip_is_the_start_of_one_that_holds_its_last_frame(frames: int)
     held = Recorder()
 
     def holding(
-        latents: Tensor, t: float, windows: Sequence[Sequence[int]], *rest: object
+        latents: Tensor, t: float, windows: Sequence[Sequence[int]], branches: Sequence[Branch]
     ) -> Tensor:
-        return held(latents, t, [[min(i, frames) for i in w] for w in windows], *rest)  # type: ignore[arg-type]
+        return held(latents, t, [[min(i, frames) for i in w] for w in windows], branches)
 
     assert torch.equal(short(Recorder(), frames), short(holding, 7)[: frames + 1])
 
