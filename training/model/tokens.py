@@ -43,9 +43,8 @@ class ColourToken:
 
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         """See `TokenEncoder.__call__`."""
-        means = F.adaptive_avg_pool2d(pictures.to(self._device, torch.float32), self.grid).flatten(
-            1
-        )
+        seen = pictures.to(self._device, torch.float32)
+        means = F.adaptive_avg_pool2d(seen, self.grid).flatten(1)
         return F.pad(means, (0, self.width - means.shape[1]))[:, None]
 
 
