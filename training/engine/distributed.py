@@ -101,8 +101,6 @@ def _place() -> tuple[int, int, int]:
 
 def _tame_deepspeed() -> None:
     """Keep DeepSpeed from compiling, and from talking."""
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    import deepspeed
     import deepspeed.ops
 
     # It would compile shared-memory collectives for the CPU at first use, for minutes; gloo does.
@@ -110,5 +108,4 @@ def _tame_deepspeed() -> None:
     compatible = getattr(deepspeed.ops, "__compatible_ops__", None)
     if isinstance(compatible, dict):
         compatible["deepspeed_shm_comm"] = False
-    for name in ("DeepSpeed", "deepspeed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)

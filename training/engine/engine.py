@@ -214,7 +214,7 @@ class TrainingEngine:
                     raise MemoryExhaustedError.at(self.fit, where="the optimizer step") from error
                 raise
             norm = self._norm if self.stage == 0 else float(self._engine.get_global_grad_norm())
-        skipped = not (math.isfinite(loss) and self._engine.was_step_applied())
+        skipped = not (math.isfinite(norm) and self._engine.was_step_applied())
         if skipped:
             discard_gradients(self._engine, self.stage)
             norm = math.inf
@@ -225,11 +225,15 @@ class TrainingEngine:
         self.step += 1
         return facts
 
-    def _clip(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _clip(self, *_: Any) -> None:
         """Stage 0: before the optimizer's step. DeepSpeed does it at the other stages."""
-        clip = self.recipe.optimizer.clip_norm
         parameters = [shard.key for shard in self._shards]
+        clip = self.recipe.optimizer.clip_norm
         self._norm = float(nn.utils.clip_grad_norm_(parameters, clip))
+        if not math.isfinite(self._norm):
+            # Without gradients the optimizer leaves weights and states alone.
+            for parameter in parameters:
+                parameter.grad = None
 
     # Weights and states.
 
