@@ -1,0 +1,190 @@
+"""The command that relights a video."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from flows.cli.common import JsonOption, LakeOption, console, emit, show_path, stderr
+from stages.geometry import GeometryConfig
+from stages.matting import MattingConfig
+from training.relight.align import Align
+from training.relight.composite import Background
+from training.relight.options import Mode, RelightOptions
+
+_PARTS = {
+    "track": "following the face",
+    "fit": "fitting its light",
+    "draw": "drawing conditions",
+    "sample": "sampling",
+    "write": "writing",
+}
+
+DrivingOption = Annotated[
+    Path, typer.Option("--driving", help="Video that says how the face moves; or a picture.")
+]
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option("--reference", help="Portrait to be moved; the driving video's own face without."),
+]
+LightOption = Annotated[
+    str,
+    typer.Option(
+        "--light",
+        help="A picture with a face, a preset (soft, rembrandt, split, rim, ...), a direction"
+        " (left, top-right, ..., or azimuth,elevation), orbit, reference, or a JSON file: nine"
+        " coefficients, or a list of lights over time.",
+    ),
+]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", help="A model folder, a run, or official; the run that finished last without."
+    ),
+]
+AlignOption = Annotated[
+    Align, typer.Option("--align", help="How the motion is carried over to a --reference.")
+]
+ModeOption = Annotated[
+    Mode,
+    typer.Option("--mode", help="animate moves it under its own light, landmarks by its features."),
+]
+BackgroundOption = Annotated[
+    Background,
+    typer.Option("--background", help="The original ground, or one generated with the portrait."),
+]
+GuidanceOption = Annotated[
+    float | None,
+    typer.Option("--guidance", min=0, help="Weight of the light; the model's without."),
+]
+IdentityOption = Annotated[
+    float | None,
+    typer.Option("--identity", min=0, help="Weight of the reference; the model's without."),
+]
+GeometryOption = Annotated[
+    Literal["mediapipe_mesh", "deca"] | None,
+    typer.Option("--geometry", help="Shape and light; what the model was trained with without."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(relight)
+
+
+def relight(
+    lake: LakeOption,
+    driving: DrivingOption,
+    output: Annotated[Path, typer.Option("--output", help="The .mp4 file to write.")],
+    reference: ReferenceOption = None,
+    light: LightOption = "",
+    model: ModelOption = "",
+    mode: ModeOption = "relight",
+    align: AlignOption = "so3",
+    guidance: GuidanceOption = None,
+    identity: IdentityOption = None,
+    intensity: Annotated[float, typer.Option("--intensity", help="Factor on the light.")] = 1.0,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Sampling steps; the model's without.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise.")] = 0,
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", min=1, help="Frames at most; a picture becomes as many."),
+    ] = None,
+    background: BackgroundOption = "composite",
+    geometry: GeometryOption = None,
+    matting: Annotated[
+        Literal["selfie", "u2net_human_seg", "u2netp"],
+        typer.Option("--matting", help="What tells the portrait from the ground."),
+    ] = "selfie",
+    crf: Annotated[
+        int, typer.Option("--crf", min=0, max=51, help="Rate factor of x264; less is better.")
+    ] = 16,
+    grid: Annotated[
+        bool, typer.Option("--grid/--no-grid", help="Also write OUT.grid.mp4 and OUT.sheet.jpg.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Relight a video, or let a portrait move as a video does, under a light of your choice."""
+    from training.relight.models import choose_model
+    from training.relight.relight import relight as run
+
+    options = RelightOptions(
+        mode=mode,
+        align=align,
+        background=background,
+        intensity=intensity,
+        guidance=guidance,
+        identity=identity,
+        steps=steps,
+        seed=seed,
+        frames=frames,
+        geometry=GeometryConfig(model=geometry) if geometry else None,
+        matting=MattingConfig(model=matting),
+        crf=crf,
+        grid=grid,
+    )
+    loaded = choose_model(lake, model)
+    with _bars(hidden=as_json) as progress:
+        made = run(
+            loaded,
+            driving,
+            output,
+            reference=reference,
+            light=light or None,
+            options=options,
+            progress=progress,
+        )
+    if as_json:
+        emit({**made.facts, "output": str(made.output), "grid": made.grid, "sheet": made.sheet})
+        return
+    _report(made.facts)
+    show_path(made.output)
+    for path, words in ((made.grid, "  side by side in "), (made.sheet, "  a few frames in ")):
+        if path is not None:
+            show_path(path, words)
+    show_path(made.record, "  how it was made in ")
+
+
+class _Progress:
+    """A bar for each part of the work, from when it begins."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, part: str, done: int, total: int | None) -> None:
+        if part not in self._tasks:
+            self._tasks[part] = self._bars.add_task(_PARTS[part], total=total)
+        self._bars.update(self._tasks[part], completed=done, total=total)
+
+
+@contextmanager
+def _bars(*, hidden: bool) -> Iterator[_Progress]:
+    with Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
+        transient=True,
+        disable=hidden,
+    ) as bars:
+        yield _Progress(bars)
+
+
+def _report(facts: dict[str, Any]) -> None:
+    seconds = sum(facts["seconds"].values())
+    azimuth, elevation = facts["light_direction"]
+    light = "no light" if facts["mode"] == "landmarks" else f"light {facts['light']}"
+    console.print(
+        f"{facts['frames']:,} frames in {seconds:.1f} s: {light} (azimuth {azimuth:g}, elevation"
+        f" {elevation:g} on the mean), {facts['steps']} steps, seed {facts['seed']}, model"
+        f" {facts['model'][:12]}",
+        markup=False,
+    )
