@@ -1,5 +1,6 @@
 """What two ranks find of the engine; `test_engine_ranks` starts them and reads rank 0's report."""
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -118,6 +119,7 @@ def even_shares(world):
 def main(folder):
     torch.set_num_threads(1)
     world = join("cpu")
+    gc.freeze()
     report = {"world": world.size}
     for zero in range(4):
         report[f"steps {zero}"] = net.told(net.take_steps(net.build(world, zero), 3))
