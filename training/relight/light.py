@@ -169,11 +169,13 @@ def lights(wanted: LightLike, scene: Scene, intensity: float = 1.0) -> NDArray[n
     """
     if not (np.isfinite(intensity) and intensity > 0):
         raise UsageError(f"--intensity {intensity:g}: a factor above 0 is needed")
-    stops = [(at, _single(light, scene)) for at, light in _stops(wanted, scene)]
-    times, values = zip(*sorted(stops, key=lambda stop: stop[0]), strict=True)
-    flat = np.reshape(values, (len(times), -1))
-    at = np.arange(scene.frames)
-    path = np.stack([np.interp(at, times, numbers) for numbers in flat.T], axis=1)
+    stops: dict[float, NDArray[np.float64]] = {}
+    for at, light in _stops(wanted, scene):
+        stops.setdefault(at, _single(light, scene))  # of several on one frame, the first
+    times = sorted(stops)
+    flat = np.stack([stops[at].ravel() for at in times])
+    frames = np.arange(scene.frames)
+    path = np.stack([np.interp(frames, times, numbers) for numbers in flat.T], axis=1)
     return (intensity * path).reshape(scene.frames, COEFFICIENTS, 3).astype(np.float32)
 
 
