@@ -130,7 +130,7 @@ def relight(
         grid=grid,
     )
     loaded = choose_model(lake, model)
-    with _bars(hidden=as_json) as progress:
+    with relight_bars(hidden=as_json) as progress:
         made = run(
             loaded,
             driving,
@@ -165,7 +165,8 @@ class _Progress:
 
 
 @contextmanager
-def _bars(*, hidden: bool) -> Iterator[_Progress]:
+def relight_bars(*, hidden: bool) -> Iterator[_Progress]:
+    """A progress display for `training.relight.relight.relight`."""
     with Bars(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -180,11 +181,10 @@ def _bars(*, hidden: bool) -> Iterator[_Progress]:
 
 def _report(facts: dict[str, Any]) -> None:
     seconds = sum(facts["seconds"].values())
-    azimuth, elevation = facts["light_direction"]
-    light = "no light" if facts["mode"] == "landmarks" else f"light {facts['light']}"
+    light = f"light {facts['light']}, " if facts["mode"] == "relight" else ""
     console.print(
-        f"{facts['frames']:,} frames in {seconds:.1f} s: {light} (azimuth {azimuth:g}, elevation"
-        f" {elevation:g} on the mean), {facts['steps']} steps, seed {facts['seed']}, model"
-        f" {facts['model'][:12]}",
+        f"{facts['frames']:,} frames in {seconds:.1f} s: {light}{facts['steps']} steps,"
+        f" seed {facts['seed']}, model {facts['model'][:12]}",
         markup=False,
+        soft_wrap=True,
     )

@@ -17,7 +17,7 @@ FIT_SIZE = 512
 """Side of the pictures in which faces are fitted and matted, as a build does by default."""
 
 _MARGIN = float(FrameConfig.model_fields["margin"].default)
-_SOFT = 0.06  # share of the side over which the pasted square fades at its border
+_SOFT = 0.1  # share of the side over which the pasted square fades at its border
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,12 @@ from training.relight.crop import FIT_SIZE
 from training.relight.film import DrivingFilm
 from training.relight.generate import Generator, weights
 from training.relight.light import LightLike, Scene, allowed_lights, lights
-from training.relight.options import RelightOptions
+from training.relight.options import Mode, RelightOptions
 from training.relight.results import RelightResult, Results
 from training.relight.subject import FaceReader, Progress, Subject
+
+_CAPTION = 28
+"""Letters of a light's name that a panel has room for."""
 
 
 def relight(
@@ -95,7 +98,7 @@ def relight(
         looks = zip(subject.grounds(), generator.pictures(latents), strict=True)
         weigh = _weighing(subject, matte, matting, options)
         shown = enumerate(composited(looks, subject.square, weigh), 1)
-        _write(results, shown, subject, conditions, options, clock)
+        _write(results, shown, subject, conditions, options, _caption(wanted, options.mode), clock)
         facts = {
             "driving": str(driving),
             "reference": None if reference is None else str(reference),
@@ -196,12 +199,13 @@ def _write(
     subject: Subject,
     conditions: DrawnConditions,
     options: RelightOptions,
+    caption: str,
     progress: Progress,
 ) -> None:
     """Encode the film, its grid, and its sound."""
     film, square, count = subject.film, subject.square, len(subject)
-    captions = ("reference", "driver", _CAPTIONS[options.mode], "result")
     if options.grid:
+        captions = ("reference", "driver", caption, "result")
         results.add_grid(captions, fps=film.fps, frames=count)
     # The driver is read by itself: on its way through the matting it may be frames ahead.
     drivers: Iterable[Picture | None] = film if options.grid else repeat(None, count)
@@ -215,7 +219,12 @@ def _write(
     results.finish(film, count)
 
 
-_CAPTIONS = {"relight": "light", "animate": "shading", "landmarks": "landmarks"}
+def _caption(light: LightLike, mode: Mode) -> str:
+    """What the grid says of the drawings that drive the portrait."""
+    if mode != "relight":
+        return "shading" if mode == "animate" else "landmarks"
+    name = Path(light).name if isinstance(light, str | Path) else ""
+    return f"light: {name}" if 0 < len(name) <= _CAPTION else "light"
 
 
 def _choices(
