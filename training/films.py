@@ -7,7 +7,7 @@ for each, and nothing is sought, demuxed or guessed.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -70,6 +70,15 @@ class NormalFilm:
                 last, pixels = index, self._pixels(self._frame(index))
             pictures[slot] = pixels
         return pictures if self._channels > 1 else pictures[..., 0]
+
+    def skim(self, indices: Iterable[int]) -> None:
+        """Decode what rising ``indices`` need, and leave it at that: what reading costs at least.
+
+        Raises:
+            LakeError: A frame cannot be decoded.
+        """
+        for index in indices:
+            self._frame(index)
 
     def _frame(self, index: int) -> VideoFrame:
         """Decode up to a frame, from where the decoder is or from the nearest key frame."""

@@ -34,6 +34,15 @@ class Fragments:
     barycentrics: NDArray[np.float32]
     depth: NDArray[np.float32]
 
+    @classmethod
+    def nothing(cls, size: tuple[int, int]) -> "Fragments":
+        """Of a picture (height, width) in which nothing is seen."""
+        return cls(
+            np.full(size, NOTHING, np.int32),
+            np.zeros((*size, 3), np.float32),
+            np.full(size, np.inf, np.float32),
+        )
+
     @property
     def alpha(self) -> NDArray[np.bool_]:
         """Bool (H, W): where there is a face."""
@@ -76,12 +85,8 @@ def rasterise(vertices: NDArray[Any], faces: NDArray[Any], size: tuple[int, int]
         raise ValueError(
             f"faces must index the {len(vertices)} vertices, not {faces.min()} to {faces.max()}"
         )
-    fragments = Fragments(
-        np.full(size, NOTHING, np.int32),
-        np.zeros((*size, 3), np.float32),
-        np.full(size, np.inf, np.float32),
-    )
-    _rasterise(
+    fragments = Fragments.nothing(size)
+    nearest_faces(
         np.ascontiguousarray(vertices, np.float64),
         np.ascontiguousarray(faces, np.int32),
         fragments.face,
@@ -92,7 +97,8 @@ def rasterise(vertices: NDArray[Any], faces: NDArray[Any], size: tuple[int, int]
 
 
 @njit(cache=True, nogil=True)
-def _rasterise(vertices: Any, faces: Any, face: Any, barycentrics: Any, depth: Any) -> None:
+def nearest_faces(vertices: Any, faces: Any, face: Any, barycentrics: Any, depth: Any) -> None:
+    """What `rasterise` does, into arrays that are given; for compiled code."""
     height, width = face.shape
     for index in range(len(faces)):
         ax, ay, az = vertices[faces[index, 0]]

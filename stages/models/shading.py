@@ -10,10 +10,17 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from stages.models.rasteriser import NOTHING, ndc_to_pixels, rasterise
-from stages.models.spherical_harmonics import shade
+from stages.models.rasteriser import (
+    NOTHING,
+    Fragments,
+    ndc_to_pixels,
+    nearest_faces,
+    rasterise,
+)
+from stages.models.spherical_harmonics import CONSTANTS, shade, shade_one
 
 ALBEDO = 180 / 255
 """Grey of the rendered surface, in all colours (LCVD)."""
@@ -189,3 +196,99 @@ def render_shape(
 ) -> NDArray[np.uint8]:
     """LCVD's shading picture, uint8 (H, W, 3): see `shape_colours`."""
     return paint(surface, to_bytes(shape_colours(surface, light, albedo)))
+
+
+class ShapePainter:
+    """Draws shading pictures of one size, one after the other.
+
+    It gives what `render_shape` gives of a `visible_surface`, in half of the time: its memory is
+    used again, and nothing is done for pixels far from the mesh.
+
+    Args:
+        size: (height, width) of the pictures in pixels.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size = size
+        self._fragments = Fragments.nothing(size)
+
+    def picture(
+        self,
+        normals: NDArray[Any],
+        vertices: NDArray[Any],
+        faces: NDArray[Any],
+        light: NDArray[Any],
+    ) -> NDArray[np.uint8]:
+        """The shading picture, uint8 (H, W, 3), of a mesh as `visible_surface` takes it.
+
+        Args:
+            normals: (V, 3).
+            vertices: (V, 3).
+            faces: (F, 3).
+            light: Coefficients (9, 3).
+        """
+        triangles = np.ascontiguousarray(faces, np.int32)
+        fragments = self._fragments
+        picture = np.zeros((*self._size, 3), np.uint8)
+        _paint_shape(
+            np.ascontiguousarray(ndc_to_pixels(vertices, self._size), np.float64),
+            triangles,
+            np.ascontiguousarray(normals, np.float32),
+            np.ascontiguousarray(vertex_normals(vertices, faces)[:, 2]),
+            np.asarray(light, np.float64) * CONSTANTS[:, None],
+            np.float32(ALBEDO),
+            fragments.face,
+            fragments.barycentrics,
+            fragments.depth,
+            picture,
+        )
+        return picture
+
+
+@njit(cache=True, nogil=True)
+def _paint_shape(
+    vertices: Any,
+    faces: Any,
+    normals: Any,
+    facing: Any,
+    weights: Any,
+    albedo: Any,
+    face: Any,
+    barycentrics: Any,
+    depth: Any,
+    picture: Any,
+) -> None:
+    nearest_faces(vertices, faces, face, barycentrics, depth)
+    height, width = face.shape
+    top, left, bottom, right = height - 1.0, width - 1.0, 0.0, 0.0
+    for x, y, _ in vertices:
+        if np.isfinite(x) and np.isfinite(y):
+            top, bottom = min(top, y - 1.0), max(bottom, y + 1.0)
+            left, right = min(left, x - 1.0), max(right, x + 1.0)
+    rows = range(int(max(top, 0.0)), int(min(bottom, height - 1.0)) + 1)
+    columns = range(int(max(left, 0.0)), int(min(right, width - 1.0)) + 1)
+    for row in rows:
+        for column in columns:
+            index = face[row, column]
+            if index == NOTHING:
+                continue
+            face[row, column] = NOTHING  # for the next picture
+            depth[row, column] = np.inf
+            a, b, c = faces[index, 0], faces[index, 1], faces[index, 2]
+            wa = barycentrics[row, column, 0]
+            wb = barycentrics[row, column, 1]
+            wc = barycentrics[row, column, 2]
+            if wa * facing[a] + wb * facing[b] + wc * facing[c] < FACING_LIMIT:
+                x = wa * normals[a, 0] + wb * normals[b, 0] + wc * normals[c, 0]
+                y = wa * normals[a, 1] + wb * normals[b, 1] + wc * normals[c, 1]
+                z = wa * normals[a, 2] + wb * normals[b, 2] + wc * normals[c, 2]
+                red, green, blue = shade_one(weights, x, y, z)
+                picture[row, column, 0] = _to_byte(albedo * red)
+                picture[row, column, 1] = _to_byte(albedo * green)
+                picture[row, column, 2] = _to_byte(albedo * blue)
+
+
+@register_jitable
+def _to_byte(colour: Any) -> Any:
+    """What `to_bytes` makes of one float32."""
+    return np.uint8(np.rint(min(max(colour, np.float32(0)), np.float32(1)) * np.float32(255)))

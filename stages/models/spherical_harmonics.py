@@ -73,15 +73,29 @@ def shade(light: NDArray[Any], normals: NDArray[Any]) -> NDArray[np.float32]:
     return _shade(weights, flat).reshape(normals.shape)
 
 
+@register_jitable
+def shade_one(weights: Any, x: Any, y: Any, z: Any) -> tuple[Any, Any, Any]:
+    """Shading of one normal in three colours, float32, for compiled code.
+
+    Args:
+        weights: float64 (9, 3), coefficients times `CONSTANTS`.
+        x: The normal; likewise y and z.
+        y: See x.
+        z: See x.
+    """
+    terms = polynomials(np.float64(x), np.float64(y), np.float64(z))
+    red = green = blue = 0.0
+    for k in range(COEFFICIENTS):
+        red += weights[k, 0] * terms[k]
+        green += weights[k, 1] * terms[k]
+        blue += weights[k, 2] * terms[k]
+    return np.float32(red), np.float32(green), np.float32(blue)
+
+
 @njit(cache=True, nogil=True)
 def _shade(weights: Any, normals: Any) -> Any:
     shading = np.empty(normals.shape, np.float32)
     for i in range(len(normals)):
-        x, y, z = np.float64(normals[i, 0]), np.float64(normals[i, 1]), np.float64(normals[i, 2])
-        terms = polynomials(x, y, z)
-        for colour in range(3):
-            total = 0.0
-            for k in range(9):
-                total += weights[k, colour] * terms[k]
-            shading[i, colour] = total
+        red, green, blue = shade_one(weights, normals[i, 0], normals[i, 1], normals[i, 2])
+        shading[i, 0], shading[i, 1], shading[i, 2] = red, green, blue
     return shading

@@ -102,14 +102,10 @@ def collate(
         found = stacked(name)
         if found is None:
             return None
-        # One pass over memory each; the channels come first for the convolutions.
-        scale = (1 - low) / 255
-        return (
-            found.movedim(-1, -3)
-            .to(dtype, memory_format=torch.contiguous_format)
-            .mul_(scale)
-            .add_(low)
-        )
+        # The channels come first for the convolutions; passes over memory are what this costs.
+        first = found.movedim(-1, -3)
+        numbers = first.to(dtype, memory_format=torch.contiguous_format).mul_((1 - low) / 255)
+        return numbers.add_(low) if low else numbers
 
     video, mask, moments = pictures("video", -1.0), stacked("mask"), stacked("moments")
     shading = pictures("shading", 0.0)

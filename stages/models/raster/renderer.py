@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.models.offer import Offer
-from stages.models.shading import Surface, render_shape, vertex_normals, visible_surface
+from stages.models.shading import ShapePainter, Surface, vertex_normals, visible_surface
 
 RendererName = Literal["numba", "cuda", "pytorch3d"]
 """`numba`: on the processor, anywhere. `cuda`: the same on a GPU. `pytorch3d`: PyTorch3D."""
@@ -71,8 +71,10 @@ class NumbaRenderer:
         self, meshes: Iterable[PosedMesh], lights: Iterable[NDArray[Any]], size: tuple[int, int]
     ) -> Iterator[NDArray[np.uint8]]:
         """See `Renderer`."""
-        for surface, light in zip(self.surfaces(meshes, size), lights, strict=True):
-            yield render_shape(surface, light)
+        painter = ShapePainter(size)
+        for mesh, light in zip(meshes, lights, strict=True):
+            normals = vertex_normals(mesh.camera, mesh.faces)
+            yield painter.picture(normals, mesh.image, mesh.faces, light)
 
 
 PROCESSOR: Renderer = NumbaRenderer()
