@@ -351,7 +351,7 @@ def test_a_face_that_was_never_seen_has_no_shading_to_tell_of(clip):
     black = [np.zeros((SIZE, SIZE, 3), np.uint8)] * FRAMES
     clip.portrait[:] = black
     product = _geometry(light_colour="rgb").process(clip)
-    assert product.facts == {"frames": FRAMES, "lit_frames": 0}
+    assert product.facts == {"frames": FRAMES, "model": "mediapipe_mesh", "lit_frames": 0}
 
 
 @pytest.mark.parametrize(
