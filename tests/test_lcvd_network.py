@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from stages.models.nets import one_thread
 from tests.rule import golden_arrays, rule_state
@@ -14,7 +16,7 @@ from training.diffusion.branches import BARE, FULL, UNLIT, Branch, guidance
 from training.diffusion.network import LcvdNetwork
 from training.diffusion.sample import sample
 from training.model.lcvd import Lcvd
-from training.model.one_token import OneTokenAttention
+from training.model.shortcuts import Shortcuts
 from training.recipe.tables import ModelTable, Stream
 
 TABLE = ModelTable(
@@ -98,6 +100,20 @@ def shown(lcvd: Lcvd) -> Iterator[Counter[str]]:
         hook.remove()  # type: ignore[attr-defined]
 
 
+class Counted(TorchFunctionMode):
+    """How often each of torch's functions is called within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.names[func.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
 def drawn(network: LcvdNetwork, frames: int, **options: int) -> Tensor:
     return sample(
         network,
@@ -111,21 +127,34 @@ def drawn(network: LcvdNetwork, frames: int, **options: int) -> Tensor:
     )
 
 
-def test_cross_attention_to_one_token_needs_no_attention(lcvd: Lcvd) -> None:
+def test_the_shorter_ways_through_the_unet_lead_to_the_same_place(lcvd: Lcvd) -> None:
     """The goldens' UNet on its inputs, two samples with a token each: 2e-5, as for the UNet."""
     golden = {name: torch.from_numpy(each) for name, each in golden_arrays("unet_tiny").items()}
     of = [f"in_{name}" for name in ("sample", "timestep", "encoder_hidden_states")]
     features = golden["in_light_latents"] + golden["in_ref_latents"]
-    before = dict(lcvd.unet.attn_processors)
-    with OneTokenAttention(lcvd.unet).used(2):
-        assert dict(lcvd.unet.attn_processors) != before
+    with Shortcuts(lcvd.unet).used(2):
         found = lcvd(
             *(golden[name] for name in of),
             golden["in_added_time_ids"],
             features.unflatten(0, (2, -1)),
         )
-    assert dict(lcvd.unet.attn_processors) == before
     np.testing.assert_allclose(found, golden["out_light_ref"], atol=2e-5)
+
+
+def test_the_shorter_ways_spare_attention_and_are_left_again(lcvd: Lcvd) -> None:
+    def operations() -> Counter[str]:
+        given = torch.zeros(1, 2, 2 * CHANNELS, GRID, GRID)
+        with Counted() as counted:
+            lcvd(given, torch.zeros(1), torch.ones(1, 1, 32), torch.zeros(1, 3))
+        return counted.names
+
+    before = operations()
+    with Shortcuts(lcvd.unet).used(1):
+        shorter = operations()
+    assert shorter["scaled_dot_product_attention"] == before["scaled_dot_product_attention"] / 2
+    assert before["conv3d"] > 0
+    assert shorter["conv3d"] == 0
+    assert operations() == before
 
 
 def test_each_branch_is_what_training_makes_of_the_conditions_it_keeps(

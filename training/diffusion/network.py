@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from training.diffusion.branches import Branch
-from training.model.one_token import OneTokenAttention
+from training.model.shortcuts import Shortcuts
 from training.recipe.tables import Stream
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class LcvdNetwork:
     ) -> None:
         parameter = next(lcvd.parameters())
         self._lcvd = lcvd
-        self._one_token = OneTokenAttention(lcvd.unet)
+        self._shortcuts = Shortcuts(lcvd.unet)
         self._device, self._dtype = parameter.device, parameter.dtype
         self._ground, self._token = self._here(ground), self._here(token)
         self._time_ids = time_ids.to(self._device)
@@ -78,7 +78,7 @@ class LcvdNetwork:
         ground = self._of_branches("ground", self._ground, branches).unsqueeze(2)
         token = self._of_branches("token", self._token, branches)
         features = self._features(frames, branches)
-        with self._one_token.used(rows):
+        with self._shortcuts.used(rows):
             predictions = self._lcvd(
                 torch.cat([noisy, ground.expand_as(noisy)], dim=3).flatten(0, 1),
                 torch.full((rows,), timestep, device=self._device),
