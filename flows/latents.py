@@ -18,21 +18,22 @@ from training.samples.cache import (
 
 def fits_cache(recipe: Recipe) -> bool:
     """Whether samples are left as they are encoded, but for being mirrored."""
-    return recipe.data.augment.zoom == 0 and recipe.data.augment.light == 0
+    return recipe.data.augment.keeps_pictures
 
 
 def require_cacheable(recipe: Recipe) -> None:
     """Refuse a recipe whose samples change after they would have been encoded.
 
     Raises:
-        UsageError: It cuts out other squares, or lights them anew.
+        UsageError: It cuts out other squares, colours them, or lights them anew.
     """
     if not fits_cache(recipe):
         changes = recipe.data.augment
         raise UsageError(
-            f"the recipe {recipe.name} draws zoom = {changes.zoom:g} and light = {changes.light:g}"
-            " anew for every sample, so that its pictures cannot be encoded beforehand",
-            hint="--set data.augment.zoom=0 --set data.augment.light=0",
+            f"the recipe {recipe.name} draws zoom = {changes.zoom:g}, colour = {changes.colour:g}"
+            f" and light = {changes.light:g} anew for every sample, so that its pictures cannot be"
+            " encoded beforehand",
+            hint="--set data.augment.zoom=0 --set data.augment.colour=0 --set data.augment.light=0",
         )
 
 

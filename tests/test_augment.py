@@ -24,6 +24,7 @@ from tests.training_release import (
 )
 from training.recipe.tables import AugmentTable
 from training.samples.augment import Augmentation
+from training.samples.colours import DrawnColours
 from training.samples.conditions import WindowConditions, mirrored_points, swapped_colours
 from training.samples.quotient import DrawnLight, coarse, relight
 from training.samples.read import SampleReader
@@ -210,3 +211,28 @@ def test_a_relit_sample_keeps_its_reference_and_shows_its_light_in_the_shading(r
         assert (first[1:] != second[1:]).any(axis=(1, 2, 3)).all()
     assert (plain.mask == lit.mask).all()
     assert (plain.landmarks == lit.landmarks).all()
+
+
+def test_without_colour_pictures_stay_as_they_are():
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    same = DrawnColours.draw(np.random.default_rng(0), 0.0)(pictures)
+    assert np.abs(same.astype(int) - pictures).max() <= 1
+
+
+def test_a_turned_hue_keeps_brightness_and_grey():
+    red, grey = [140, 100, 100], [90, 90, 90]
+    turned = DrawnColours(np.pi, 1.0, 1.0)(np.full((1, 2, 2, 3), red, np.uint8))[0, 0, 0]
+    weights = np.array([0.299, 0.587, 0.114])
+    assert abs(turned @ weights - red @ weights) <= 1
+    assert turned[0] < turned[1]
+    assert (DrawnColours(2.0, 0.5, 1.0)(np.full((1, 2, 2, 3), grey, np.uint8)) == grey).all()
+
+
+def test_colours_change_all_frames_alike_and_the_shading_not(release):
+    still = {"flip": 0, "zoom": 0, "light": 0}
+    plain = SampleReader(release, dome_recipe(augment=still))[2]
+    reader = SampleReader(release, dome_recipe(augment=still | {"colour": 0.8}))
+    coloured = reader[2]
+    assert not np.allclose(coloured.video, plain.video, atol=0.02)
+    assert (coloured.shading == plain.shading).all()
+    assert (reader[2].video == coloured.video).all()

@@ -1,4 +1,4 @@
-"""Commands that compute: build, plan, rerun, schedule, demo."""
+"""Commands that build: build, plan, rerun, schedule."""
 
 import glob
 import os
@@ -52,7 +52,6 @@ def register(app: typer.Typer) -> None:
     app.command()(plan)
     app.command()(rerun)
     app.command()(config)
-    app.command()(demo)
     app.add_typer(schedule_app, name="schedule")
 
 
@@ -159,24 +158,6 @@ def schedule_build(
 
     console.print(f"building {loaded.source.name} at {cron!r}; Ctrl-C ends the schedule")
     serve_schedule(build_dataset, f"build-{loaded.source.name}", parameters, cron)
-
-
-def demo(lake: LakeOption, as_json: JsonOption = False) -> None:
-    """Build a release from five real clips, two of them portraits, and show it."""
-    supervise(lake, keep_server=False)
-    from evaluation.preview import write_preview
-    from flows.demo import demo_parameters
-
-    root = lake.absolute()
-    parameters = demo_parameters(root)
-    summary = run_build(parameters, quiet=as_json)
-    page = write_preview(Lake.open(root), parameters["name"], root.with_name("demo-preview.html"))
-    if as_json:
-        emit({**summary, "preview": str(page)})
-        return
-    show_table(clip_rows(Lake.open(root), parameters["name"]), title="clips")
-    show_summary({**summary, "turned_down": []})
-    show_path(page, "preview: ")
 
 
 def rebuild(lake: Lake, recipe: Recipe, config: Any, backend: str, *, as_json: bool) -> None:

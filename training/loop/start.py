@@ -97,8 +97,9 @@ def open_latents(
     """
     recipe = request.recipe
     cache = LatentCache(Lake(request.lake), codec.digest, recipe.data.size)
-    changed = recipe.data.augment.zoom or recipe.data.augment.light
-    whole = not changed and agreed(world.first and _whole(cache, release, recipe), world)
+    whole = recipe.data.augment.keeps_pictures and agreed(
+        world.first and _whole(cache, release, recipe), world
+    )
     if stored is None:
         return cache if whole else None
     if not stored.scalars[LATENTS]:

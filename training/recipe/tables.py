@@ -57,9 +57,17 @@ class AugmentTable(Table):
     """Share of the samples that are mirrored, their light and keypoint maps with them."""
     zoom: float = Field(0.15, ge=0, lt=1)
     """Most that a square cut out of the pictures may be smaller than they are, as a share."""
+    colour: float = Field(0.0, ge=0, le=1)
+    """Most that hue, saturation and brightness change; with 1 any hue may become any other. Shading
+    and keypoint maps stay as they are."""
     light: float = Field(0.0, ge=0, le=1)
     """Share of the samples whose frames, all but the reference, are lit anew: their pixels by the
     ratio of two shadings (a quotient image), their shading render to match."""
+
+    @property
+    def keeps_pictures(self) -> bool:
+        """Whether pictures are shown as they are, or mirrored: as the latent cache holds them."""
+        return self.zoom == self.colour == self.light == 0
 
 
 class DataTable(Table):

@@ -6,6 +6,7 @@ from math import pi
 import numpy as np
 
 from training.recipe.tables import AugmentTable
+from training.samples.colours import DrawnColours
 from training.samples.quotient import DrawnLight
 from training.samples.view import View
 
@@ -24,6 +25,7 @@ class Augmentation:
         zoom: How much smaller the cut's side is than the pictures', as a share.
         across: Where the cut lies: 0 at the left edge, 1 at the right.
         down: 0 at the top, 1 at the bottom.
+        colours: What colours all frames are in; None for their own.
         light: The light that the window's frames are put under; the reference keeps its own.
     """
 
@@ -31,6 +33,7 @@ class Augmentation:
     zoom: float = 0.0
     across: float = 0.5
     down: float = 0.5
+    colours: DrawnColours | None = None
     light: DrawnLight | None = None
 
     @classmethod
@@ -47,11 +50,13 @@ class Augmentation:
             strength=random.uniform(*_STRENGTH),
             energy=float(np.exp(random.uniform(-_ENERGY, _ENERGY))),
         )
+        colours = DrawnColours.draw(random, table.colour)
         return cls(
             flip=flip < table.flip,
             zoom=zoom * table.zoom,
             across=across,
             down=down,
+            colours=colours if table.colour else None,
             light=light if lit < table.light else None,
         )
 

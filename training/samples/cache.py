@@ -5,7 +5,7 @@ moments (mean and standard deviation, unscaled), of which training maps and read
 of a window. The key is the digest of what decides the latents: the video's bytes, the cut, the
 size, the mirroring, the codec, and the number format.
 
-Changes that make other pictures (zoom, light) make other latents, and so do not go with the
+Changes that make other pictures (zoom, colour, light) make other latents, and so do not go with the
 cache: a run that uses it must have them off. Mirrored pictures are entries of their own.
 """
 

@@ -60,7 +60,7 @@ class SampleReader:
         cache: LatentCache | None = None,
     ) -> None:
         data = recipe.data
-        nothing = AugmentTable(flip=0, zoom=0, light=0)
+        nothing = AugmentTable(flip=0, zoom=0, colour=0, light=0)
         self.clips = ReleaseClips(release, split)
         window = Window(data.frames - 1, data.stride)
         self.stream = SampleStream(self.clips.lengths, window, seed=recipe.run.seed)
@@ -74,10 +74,10 @@ class SampleReader:
                 'data.augment.light needs data.conditions = "render": films show one light only',
                 hint="set data.augment.light = 0, or render the conditions",
             )
-        if cache and (self._changes.zoom or self._changes.light):
+        if cache and not self._changes.keeps_pictures:
             raise UsageError(
-                "the latent cache holds pictures as they are: data.augment.zoom and"
-                " data.augment.light must be 0 with it"
+                "the latent cache holds pictures as they are: data.augment.zoom,"
+                " data.augment.colour and data.augment.light must be 0 with it"
             )
 
     def __getitem__(self, position: int) -> TrainingSample:
@@ -139,6 +139,8 @@ class SampleReader:
             cover = view.pictures(alpha[1:])
             video = video.copy()
             video[1:], light[1:] = relight(video[1:], cover, surfaces, light[1:], change.light)
+        if change.colours:
+            video = change.colours(video)
         return _Window(video, mask, conditions.shading(light), None)
 
 

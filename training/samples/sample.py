@@ -102,9 +102,9 @@ def collate(
         found = stacked(name)
         if found is None:
             return None
-        # The channels come first for the convolutions; passes over memory are what this costs.
-        first = found.movedim(-1, -3)
-        numbers = first.to(dtype, memory_format=torch.contiguous_format).mul_((1 - low) / 255)
+        first = found.movedim(-1, -3)  # as convolutions want them
+        numbers = _room(first.shape, dtype, found.device)
+        numbers.copy_(first).mul_((1 - low) / 255)
         return numbers.add_(low) if low else numbers
 
     video, mask, moments = pictures("video", -1.0), stacked("mask"), stacked("moments")
@@ -123,6 +123,18 @@ def collate(
         moments=None if moments is None else moments.to(dtype),
         lost=tuple(lost for sample in samples for lost in sample.lost),
     )
+
+
+def _room(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """An empty tensor; on the processor, in memory that NumPy has asked for.
+
+    NumPy asks for huge pages, torch does not: the first touch of a batch would take longer than
+    all that is done to it.
+    """
+    if device.type != "cpu":
+        return torch.empty(shape, dtype=dtype, device=device)
+    memory = np.empty(shape.numel() * dtype.itemsize, np.uint8)
+    return torch.from_numpy(memory).view(dtype).reshape(shape)
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:
