@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from catalog.release import Release
-from infra.errors import LakeError, UsageError
+from infra.errors import LakeError, UsageError, WeightsError
 from stages.kpmap import draw_keypoints
 from stages.models.face_geometry import FaceGeometry, shading_pictures
 from stages.models.mesh_geometry import MeshGeometry
 from tests.releases import make_release, sample
 from tests.training_release import SIDE, damage, dome_recipe, dome_release, domes_for_faces
 from training.recipe.tables import ModelTable
+from training.samples import conditions
 from training.samples.read import SampleReader
 from training.samples.sample import collate
 
@@ -77,6 +78,40 @@ def test_what_the_numbers_do_not_tell_comes_from_the_films(release, tmp_path):
     filmed = SampleReader(bare, dome_recipe(conditions="film"))[0]
     assert torch.equal(found.shading, filmed.shading)
     assert torch.equal(found.landmarks, filmed.landmarks)
+
+
+@pytest.mark.parametrize("weights", ["there", "missing"])
+def test_a_head_by_deca_is_drawn_where_its_weights_are_else_filmed(
+    release, tmp_path, monkeypatch, weights
+):
+    asked = []
+
+    class Offered:
+        def load(self):
+            def make(**options):
+                asked.append(options)
+                if weights == "missing":
+                    raise WeightsError("no flame here")
+                return MeshGeometry()
+
+            return make
+
+    monkeypatch.setitem(conditions.GEOMETRY_MODELS, "deca", Offered())
+    row = release.index.to_pylist()[0]
+    names = ("video.mp4", "mask.mp4", "kpmap.mp4", "mesh.mp4", "params.npz")
+    members = {name: release.read(row["key"], name) for name in names}
+    one = replace(
+        sample(1, **members),
+        frames=row["frames"],
+        width=SIDE,
+        height=SIDE,
+        facts={"geometry": {"model": "deca", "region": "head"}},
+    )
+    found = SampleReader(make_release(tmp_path / "lake", [one]), dome_recipe())[0]
+    kind = "render" if weights == "there" else "film"
+    same = SampleReader(make_release(tmp_path / "same", [one]), dome_recipe(conditions=kind))
+    assert torch.equal(found.shading, same[0].shading)
+    assert asked == [{"region": "head", "device": torch.device("cpu")}]
 
 
 def test_a_latent_is_the_portraits_where_most_of_its_pixels_are(release):
