@@ -92,12 +92,15 @@ def _members(folder: Path, number: int, frames: int) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def dome_release(folder: Path, lengths: tuple[int, ...] = (24, 20, 30)) -> Release:
-    """A release of clips of such lengths, all in the split train."""
+def dome_release(
+    folder: Path, lengths: tuple[int, ...] = (24, 20, 30), *, held_out: tuple[int, ...] = ()
+) -> Release:
+    """A release of clips of such lengths, all in the split train but for those held out."""
     with domes_for_faces():
         samples = [
             replace(
                 sample(number, **_members(folder / f"members{number}", number, frames)),
+                split="val" if number in held_out else "train",
                 frames=frames,
                 width=SIDE,
                 height=SIDE,

@@ -80,11 +80,9 @@ class Trainer:
         tokens = load_token_encoder(recipe.model, world.device, self._engine.dtype)
         self._objective = Objective(recipe, self._codec, tokens, world.device)
         self._cache = open_latents(request, self._release, self._codec, world, stored)
-        if stored is None:
-            seed_random(recipe.run.seed, world.rank, 0)
-        else:
+        if stored:
             self._engine.load(stored)
-            stored.restore_random(world.rank, world.size)
+        self._stored = stored
         self._loader = TrainingLoader(
             self._release,
             recipe,
@@ -121,6 +119,7 @@ class Trainer:
             speed = self._speed(log)
             if self._due(run.validate_every) and not validated:
                 self._validate(log)
+            self._set_random()
             for meter, samples in self._samples():
                 facts = engine.train_step(samples, self._passes(meter))
                 sums = self._sums(meter, samples, log)
@@ -254,6 +253,13 @@ class Trainer:
             self._folder.beat()
 
     # Where it stands.
+
+    def _set_random(self) -> None:
+        """Put the global generators where they belong, after all that is done at a start only."""
+        if self._stored is None:
+            seed_random(self._recipe.run.seed, self._world.rank, 0)
+        else:
+            self._stored.restore_random(self._world.rank, self._world.size)
 
     def _state(self) -> RunState:
         position = self._engine.step * self._recipe.run.batch
