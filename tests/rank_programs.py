@@ -1,7 +1,7 @@
-"""Rank programs for the tests of the launchers: what a rank may do, without any training.
+"""Rank programs for the tests of the launchers: what ranks may do, without any training.
 
 ``python -m tests.rank_programs FOLDER``; what each rank does is in ``FOLDER/deeds.json``: a list,
-one a start of the run, of words by rank.
+one a start of the run, of words by rank. Each start is noted in ``FOLDER/starts-RANK``.
 """
 
 import json
@@ -13,20 +13,33 @@ from pathlib import Path
 
 from training.loop.folder import RunFolder
 
+NAME = "tests.rank_programs"
+
+
+def instruct(folder: RunFolder, *starts: list[str]) -> None:
+    """Say what the ranks are to do at each start; the last one counts for all that follow."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    (folder.root / "deeds.json").write_text(json.dumps(starts))
+
+
+def starts(folder: RunFolder, rank: int = 0) -> list[int]:
+    """Process ids of a rank, one a start."""
+    path = folder.root / f"starts-{rank}"
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
 
 def main() -> None:
-    folder = RunFolder(sys.argv[1])
-    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    folder, rank = RunFolder(sys.argv[1]), int(os.environ["RANK"])
+    with (folder.root / f"starts-{rank}").open("a") as file:
+        file.write(f"{os.getpid()}\n")
     deeds = json.loads((folder.root / "deeds.json").read_text())
-    tries = folder.root / f"starts-{rank}"
-    with tries.open("a") as file:
-        file.write(f"{os.getpid()} of {ranks}\n")
-    start = len(tries.read_text().splitlines()) - 1
-    deed = deeds[min(start, len(deeds) - 1)][rank]
+    deed = deeds[min(len(starts(folder, rank)), len(deeds)) - 1][rank]
     signal.signal(signal.SIGTERM, lambda *_: leave(folder, rank))
     if rank == 0:
         folder.begin()
-    print(f"rank {rank} of {ranks}: {deed}", flush=True)
+    while not folder.heartbeat.exists():
+        time.sleep(0.01)
+    print(f"rank {rank}: {deed}", flush=True)
     globals()[deed](folder, rank)
 
 
@@ -36,18 +49,29 @@ def finish(folder: RunFolder, rank: int) -> None:
 
 
 def leave(folder: RunFolder, rank: int) -> None:
+    (folder.root / f"left-{rank}").touch()
     if rank == 0:
         folder.end("preempted", 3)
     os._exit(0)
 
 
 def stop(folder: RunFolder, rank: int) -> None:
-    folder.end("stopped", 4, message="the loss is not a number")
-    raise SystemExit(1)
+    folder.end("stopped", 4, message="the loss is not finite\n  -> look at these clips")
+    sys.exit(7)
 
 
 def die(folder: RunFolder, rank: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def save_and_die(folder: RunFolder, rank: int) -> None:
+    (folder.checkpoints / f"step-{len(starts(folder, rank)):08d}").mkdir(parents=True)
+    die(folder, rank)
+
+
+def want_less(folder: RunFolder, rank: int) -> None:
+    folder.fit.write_text('{"micro_batch": 1, "checkpointing": true}\n')
+    sys.exit(6)
 
 
 def fail(folder: RunFolder, rank: int) -> None:
@@ -61,18 +85,18 @@ def hang(folder: RunFolder, rank: int) -> None:
 
 def work(folder: RunFolder, rank: int) -> None:
     while True:
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def meet(folder: RunFolder, rank: int) -> None:
-    """Find all other ranks, by the torch way, and finish."""
+    """Count the ranks in torch's way, and finish."""
     import torch
     import torch.distributed as dist
 
     dist.init_process_group("gloo")
-    total = torch.ones(1)
-    dist.all_reduce(total)
-    Path(folder.root / f"met-{rank}").write_text(f"{int(total)}")
+    ranks = torch.ones(1)
+    dist.all_reduce(ranks)
+    Path(folder.root / f"met-{rank}").write_text(f"{int(ranks)}")
     dist.destroy_process_group()
     finish(folder, rank)
 

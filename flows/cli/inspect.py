@@ -30,6 +30,7 @@ from flows.cli.common import (
 from flows.cli.driver import supervise
 from flows.config import parse_config
 from flows.quarantine import Quarantined, find, reproduce
+from flows.runs import TrainingRun, read_runs
 from flows.status import Status, read_status
 
 quarantine_app = typer.Typer(
@@ -54,13 +55,14 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every second.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Counts and throughput of each stage; live while a build runs."""
+    """Counts and throughput of each stage, live while a build runs; and who is training."""
     opened = Lake.open(lake)
     if as_json:
         emit([entry.to_json() for entry in read_status(opened, name)])
         return
     if not watch:
-        _show_status(read_status(opened, name))
+        running = [run for run in read_runs(opened) if run.state == "running"]
+        _show_status(read_status(opened, name), running)
         return
     with Live(console=console, refresh_per_second=1) as live:
         while True:
@@ -68,12 +70,17 @@ def status(
             time.sleep(1)
 
 
-def _show_status(entries: list[Status]) -> None:
+def _show_status(entries: list[Status], training: list[TrainingRun]) -> None:
     if not entries:
         console.print("no build yet: limelight build SOURCE --name NAME")
     for entry in entries:
         console.print(f"[bold]{entry.name}[/bold]: {entry.clips:,} clips, {entry.state}")
         show_table(_rows([entry]))
+    for run in training:
+        console.print(
+            f"training [bold]{escape(run.name)}[/bold] on {escape(run.release)}:"
+            f" step {run.step:,} of {run.steps:,}"
+        )
 
 
 def _rows(entries: list[Status]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import runpy
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from subprocess import DEVNULL, Popen
 
 import psutil
@@ -73,7 +74,7 @@ class Host:
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """Our environment with ``more``, and with our folders to import from."""
-    path = os.pathsep.join(folder for folder in sys.path if folder)
+    path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
     return {**os.environ, "PYTHONPATH": path, **more}
 
 
@@ -82,6 +83,10 @@ def main() -> None:
     parent, module, *arguments = sys.argv[1:]
     die_with_parent(signal.SIGKILL, int(parent))
     os.environ[HOST] = str(os.getpid())
+    # Where a machine is cleared by SIGTERM, ranks save and leave; whoever cut that short by
+    # leaving first would lose it.
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.SIG_IGN)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -25,6 +25,8 @@ def main() -> None:
     """Become the rank program."""
     desk, module, *arguments = sys.argv[1:]
     die_with_parent(signal.SIGKILL, int(os.environ[HOST]))
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.SIG_DFL)
     log = os.open(
         Path(desk) / f"rank-{os.environ['RANK']}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644
     )

@@ -1,0 +1,336 @@
+"""A training run from the command line and in its Prefect flow: begun, lost, resumed, cancelled."""
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from threading import Thread
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from catalog.lake import Lake
+from flows import runs, trainer
+from flows.cli.app import app
+from flows.runs import read_run, read_runs
+from flows.trainer import FAULTS, Order, RanksLostError, Training, TrainingError
+from infra.errors import EngineError, UsageError, WeightsError
+from tests.plain_launcher import Plain
+from tests.rank_programs import NAME, instruct, starts
+from tests.releases import make_release, sample
+from tests.training_release import dome_release
+from training.launch import launchers
+from training.launch.hold import hold
+from training.launch.job import Job
+from training.launch.watch import Patience
+from training.recipe import load_recipe
+
+TINY = load_recipe("lcvd-tiny", ["run.steps=7"])
+
+
+@pytest.fixture
+def lake(tmp_path):
+    make_release(tmp_path / "lake", [sample(1), sample(2)])
+    return Lake(tmp_path / "lake")
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Ranks that do what they are told, started without torch."""
+    monkeypatch.setitem(launchers.LAUNCHERS, "plain", Plain())
+    monkeypatch.setattr(trainer, "Job", partial(Job, program=NAME))
+
+
+def order(**asked):
+    return Order(**{"release": "demo", "recipe": TINY, "name": "run", "launcher": "plain", **asked})
+
+
+def training(lake, *deeds, cancelled=lambda: False, **asked):
+    instruct(runs.run_folder(lake, "run"), *deeds)
+    return Training(lake, order(**asked), cancelled=cancelled)
+
+
+def limelight(*arguments, lake):
+    return CliRunner().invoke(app, [*arguments, "--lake", str(lake.root)])
+
+
+# Without Prefect.
+
+
+def test_a_run_that_finishes_is_finished(lake, fake):
+    run = training(lake, ["finish"])
+    assert not run.finished
+    assert run.train().reason == "finished"
+    assert run.finished
+    assert read_run(lake, "run").state == "finished"
+
+
+def test_a_finished_run_of_which_more_steps_are_asked_goes_on(lake, fake):
+    training(lake, ["finish"]).train()
+    more = training(lake, ["finish"], recipe=load_recipe("lcvd-tiny", ["run.steps=8"]))
+    assert not more.finished
+
+
+def test_a_lost_rank_is_tried_again_until_it_is_no_accident(lake, fake):
+    run = training(lake, ["die"])
+    for _ in range(FAULTS - 1):
+        with pytest.raises(RanksLostError):
+            run.train()
+    with pytest.raises(EngineError, match="3 times in a row"):
+        run.train()
+    assert read_run(lake, "run").state == "interrupted"
+
+
+def test_faults_with_a_checkpoint_between_them_are_accidents(lake, fake):
+    run = training(lake, ["save_and_die"])
+    for _ in range(FAULTS + 1):
+        with pytest.raises(RanksLostError):
+            run.train()
+
+
+def test_a_run_that_stopped_by_itself_is_not_tried_again(lake, fake):
+    run = training(lake, ["stop"])
+    with pytest.raises(TrainingError, match="not finite") as caught:
+        run.train()
+    assert caught.value.hint == "look at these clips"
+    found = read_run(lake, "run")
+    assert (found.state, found.step) == ("failed", 4)
+    assert "not finite" in found.reason
+
+
+def test_ranks_that_want_less_memory_are_started_with_less(lake, fake):
+    run = training(lake, ["want_less"], ["finish"])
+    assert run.train().reason == "finished"
+    assert len(starts(run.folder)) == 2
+
+
+def test_a_cancelled_run_does_not_start(lake, fake):
+    run = training(lake, ["finish"], cancelled=lambda: True)
+    assert run.train().reason == "preempted"
+    assert starts(run.folder) == []
+
+
+def test_a_run_goes_on_as_it_began(lake, fake):
+    training(lake, ["finish"]).train()
+    other = load_recipe("lcvd-tiny", ["optimizer.rate=1"])
+    with pytest.raises(UsageError, match=r"optimizer\.rate was 0\.002 and is now 1"):
+        training(lake, ["finish"], recipe=other)
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_starts(lake, fake, monkeypatch):
+    with pytest.raises(UsageError, match="no release 'none'"):
+        training(lake, release="none")
+    with pytest.raises(UsageError, match="no launcher is called 'spark'"):
+        training(lake, launcher="spark")
+    with pytest.raises(UsageError, match="shared evenly among 3 ranks"):
+        training(lake, ranks=3)
+    with pytest.raises(UsageError, match="cannot be encoded beforehand"):
+        training(lake, cache=True)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        trainer, "find_spec", lambda name: None if name == "deepspeed" else find(name)
+    )
+    with pytest.raises(UsageError, match="needs deepspeed") as caught:
+        training(lake)
+    assert "limelight[train]" in caught.value.hint
+
+
+def test_missing_weights_are_told_before_anything_starts(lake, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMELIGHT_CACHE", str(tmp_path / "cache"))
+    for name in ("LIMELIGHT_WEIGHTS", "LIMELIGHT_WEIGHTS_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    failed = limelight("train", "demo", lake=lake)
+    assert isinstance(failed.exception, WeightsError)
+    assert "svd_xt_unet" in str(failed.exception)
+    assert not (lake.root / "runs").exists()
+    assert not (lake.root / "prefect").exists()
+
+
+# The commands.
+
+
+def test_runs_are_listed_with_where_they_stand(lake, fake):
+    training(lake, ["finish"]).train()
+    (found,) = read_runs(lake)
+    assert (found.name, found.release, found.recipe) == ("run", "demo", "lcvd-tiny")
+    assert json.loads(limelight("runs", "--json", lake=lake).stdout) == [found.to_json()]
+    assert "7 of 7" in limelight("runs", lake=lake).stdout
+    with hold(runs.run_folder(lake, "run")):
+        assert read_run(lake, "run").state == "running"
+        assert "training run on demo" in limelight("status", lake=lake).stdout
+    unknown = limelight("runs", "other", lake=lake)
+    assert isinstance(unknown.exception, UsageError)
+    assert "there is: run" in str(unknown.exception)
+
+
+def test_a_finished_run_says_so_and_starts_nothing(lake, fake):
+    run = training(lake, ["finish"])
+    run.train()
+    said = limelight("train", "--resume", "--name", "run", "--launcher", "plain", lake=lake)
+    assert said.exit_code == 0, said.exception
+    assert "run run finished: step 7 of 7" in said.stdout
+    assert len(starts(run.folder)) == 1
+    assert not (lake.root / "prefect").exists()
+
+
+def test_what_is_to_go_on_has_to_be_named_and_there(lake):
+    for arguments, words in (
+        (["--resume"], "which run"),
+        (["--resume", "--name", "none"], "no run 'none'"),
+        ([], "no release was given"),
+        (["demo", "--recipe", "lcvd-huge"], "no recipe is called 'lcvd-huge'"),
+        (["demo", "--set", "run.stops=3"], "unknown key 'run.stops'"),
+    ):
+        failed = limelight("train", *arguments, lake=lake)
+        assert isinstance(failed.exception, UsageError), arguments
+        assert words in str(failed.exception)
+
+
+def test_explaining_shows_what_differs_and_what_it_means(lake, tmp_path):
+    own = tmp_path / "mine.toml"
+    own.write_text('base = "lcvd-tiny"\n[optimizer]\nrate = 0.5\n')
+    shown = limelight("train", "--explain", "--recipe", str(own), lake=lake).stdout
+    head, *rest = shown.splitlines()
+    assert head.split() == ["lcvd-paper", "lcvd", "lcvd-tiny", "mine"]
+    assert ["optimizer.rate", "1e-05", "1e-05", "0.002", "0.5"] in [row.split() for row in rest]
+    assert "    Learning rate. (more than 0)" in [row.rstrip() for row in rest]
+    assert not any(row.startswith("diffusion.sigma_mean") for row in rest)
+    rows = json.loads(limelight("train", "--explain", "--json", lake=lake).stdout)
+    assert {"lcvd-paper", "lcvd", "lcvd-tiny", "key", "meaning"} == set(rows[0])
+    whole = limelight("train", "--explain", "--all", "--recipe", str(own), lake=lake).stdout
+    (tmp_path / "again.toml").write_text(whole)
+    assert load_recipe(tmp_path / "again.toml") == load_recipe(own)
+
+
+def test_the_cache_is_filled_once(tmp_path):
+    dome_release(tmp_path, lengths=(6, 5))
+    lake = Lake(tmp_path / "lake")
+    same = [f"--set=data.augment.{change}=0" for change in ("zoom", "light", "flip")]
+    arguments = ["cache", "demo", "--recipe", "lcvd-tiny", "--set=data.size=64", *same, "--json"]
+    first, second = (json.loads(limelight(*arguments, lake=lake).stdout) for _ in range(2))
+    assert (first["encoded"], first["entries"]) == (2, 2)
+    assert second == {**first, "encoded": 0}
+    assert first["bytes"] > 0
+    failed = limelight("cache", "demo", "--recipe", "lcvd-tiny", lake=lake)
+    assert "data.augment.zoom=0" in failed.exception.hint
+
+
+# In the flow.
+
+
+def flow(lake, deeds, **asked):
+    """Run the flow here, as a run of its deployment."""
+    from flows.serving import attached_run
+    from flows.train import train_model
+
+    instruct(runs.run_folder(lake, "run"), *deeds)
+    parameters = {"lake": str(lake.root), "release": "demo", "recipe": TINY, "name": "run"}
+    return attached_run(train_model, "train", {**parameters, **asked})
+
+
+@pytest.fixture
+def torchless(fake, monkeypatch):
+    """The flow's own launchers are typed: under the name of one of them the plain one runs."""
+    monkeypatch.setitem(launchers.LAUNCHERS, "torchrun", Plain())
+
+
+@pytest.mark.prefect
+def test_the_flow_goes_on_with_a_lost_run_and_reports(prefect_api, lake, torchless):
+    made = flow(lake, [["die"], ["finish"]])
+    assert made == read_run(lake, "run").to_json()
+    assert made["state"] == "finished"
+    assert len(starts(runs.run_folder(lake, "run"))) == 2
+    artifacts = httpx.post(f"{prefect_api}/artifacts/filter", json={"limit": 200}).json()
+    assert {"training-progress", "training-figures", "training-report"} <= {
+        artifact["key"] for artifact in artifacts
+    }
+
+
+@pytest.mark.prefect
+def test_the_flow_does_not_try_a_wrong_request_again(prefect_api, lake, torchless):
+    with pytest.raises(TrainingError, match="not finite"):
+        flow(lake, [["stop"]])
+    assert len(starts(runs.run_folder(lake, "run"))) == 1
+
+
+@pytest.mark.prefect
+def test_cancelling_in_the_ui_lets_the_ranks_save(prefect_api, lake, torchless):
+    from prefect.exceptions import CancelledRun
+
+    folder = runs.run_folder(lake, "run")
+
+    def cancel() -> None:
+        while not starts(folder):
+            time.sleep(0.1)
+        latest = {"sort": "START_TIME_DESC", "limit": 1}
+        (run,) = httpx.post(f"{prefect_api}/flow_runs/filter", json=latest).json()
+        state = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": False}
+        httpx.post(f"{prefect_api}/flow_runs/{run['id']}/set_state", json=state)
+
+    Thread(target=cancel, daemon=True).start()
+    with pytest.raises(CancelledRun):
+        flow(lake, [["work"]])
+    assert read_run(lake, "run").state == "preempted"
+
+
+# For real.
+
+
+@pytest.fixture(scope="module")
+def domes(tmp_path_factory):
+    """A release of real films, and a recipe for it."""
+    folder = tmp_path_factory.mktemp("domes")
+    dome_release(folder, lengths=(12, 10))
+    (folder / "quick.toml").write_text(
+        'base = "lcvd-tiny"\n'
+        "[data]\nsize = 64\nframes = 3\nworkers = 0\nconditions = 'film'\n"
+        "[data.augment]\nlight = 0.0\n"
+        "[model]\nchannels = [32, 32]\nheads = [1, 1]\n"
+        "[engine]\nthreads = 1\n"
+        "[run]\nsteps = 4000\nvalidate_clips = 1\npreview_clips = 0\n"
+    )
+    return folder
+
+
+@pytest.mark.prefect
+def test_ctrl_c_saves_and_the_same_run_goes_on_to_its_end(prefect_api, domes):
+    lake, recipe = Lake(domes / "lake"), str(domes / "quick.toml")
+    command = [sys.executable, "-m", "flows.cli"]
+    asked = ["train", "demo", "--recipe", recipe, "--name", "quick", "--lake", str(lake.root)]
+    begun = subprocess.Popen([*command, *asked], stderr=subprocess.PIPE, text=True)
+    log = runs.run_folder(lake, "quick").log
+    deadline = time.monotonic() + 240
+    while '"kind": "step"' not in (log.read_text() if log.exists() else ""):
+        assert begun.poll() is None, begun.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    begun.send_signal(signal.SIGINT)
+    _, stderr = begun.communicate(timeout=240)
+    subprocess.run([*command, "down", "--lake", str(lake.root)], check=True)
+    assert begun.returncode == 130, stderr
+    left = read_run(lake, "quick")
+    assert (left.state, left.model) == ("preempted", "")
+    assert left.step >= 1
+    rest = load_recipe(recipe, [f"run.steps={left.step + 1}"])
+    assert Training(lake, Order("demo", rest, "quick")).train().reason == "finished"
+    run = read_run(lake, "quick")
+    assert (run.state, run.step) == ("finished", left.step + 1)
+    assert run.first["loss"] == left.first["loss"]
+    assert run.validation_last["step"] == run.step
+    assert load_recipe(f"{run.folder}/recipe.toml") == rest
+    assert any(path.name == "model.json" for path in Path(run.model).iterdir())
+
+
+@pytest.mark.ray
+def test_a_run_on_ray_survives_a_killed_rank(lake, fake):
+    run = training(lake, ["hang", "die"], ["meet", "meet"], launcher="ray", ranks=2)
+    run._patience = Patience(start=240)
+    with pytest.raises(RanksLostError):
+        run.train()
+    assert run.train().reason == "finished"
+    assert [(run.folder.root / f"met-{rank}").read_text() for rank in (0, 1)] == ["2", "2"]
