@@ -5,7 +5,8 @@
 Both sample the same noise under the same conditions with the network of the recipe `lcvd-tiny`,
 random weights, in the same four windows of 16 that share 6, guided by the light, in fp32, on as
 many threads as torch takes; the latents that come out agree. LCVD's order of work is that of
-`parts.lcvd_order`, ours is what `limelight relight` does. Neither encodes, decodes or draws.
+`parts.lcvd_order`; ours is `training.diffusion.sample`, two windows a pass. Neither encodes,
+decodes or draws.
 
 Two sizes of pictures: the recipes' smallest, and that of `lcvd-tiny`. At 64 pixels (latents of
 8x8, as in the goldens) a pass costs much for being begun, operation by operation, as it does on a
