@@ -57,7 +57,7 @@ def random_video(size: int, channels: int, token: int) -> Video:
 
 
 def our_latents(lcvd: Lcvd, video: Video, steps: int) -> Tensor:
-    """As `limelight relight` samples."""
+    """In our order of work."""
     network = LcvdNetwork(
         lcvd,
         ground=video.ground,
