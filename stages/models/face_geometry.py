@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from stages.models.raster.renderer import PROCESSOR, PosedMesh, Renderer
 
+OF_THE_CLIP = frozenset({"head"})
+"""Parameters that are told once for a clip, though their first axis may happen to be as long."""
+
 
 @dataclass(frozen=True)
 class FaceTrack:
@@ -75,7 +78,7 @@ class FaceGeometry:
         """The same of some frames only, in the order given."""
         chosen = list(frames)
         parameters = {
-            name: each[chosen] if each.shape[:1] == (len(self),) else each
+            name: each if name in OF_THE_CLIP or each.shape[:1] != (len(self),) else each[chosen]
             for name, each in self.parameters.items()
         }
         return replace(self, light=self.light[chosen], parameters=parameters)

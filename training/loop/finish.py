@@ -7,6 +7,7 @@ from training.checkpoint.folder import step_folder
 from training.checkpoint.fragments import EMA, VALUE
 from training.checkpoint.merge import load_parameters
 from training.checkpoint.stored import StoredCheckpoint
+from training.data import ReleaseClips
 from training.loop.folder import RunFolder
 from training.model.folder import save_model
 from training.model.latents import LatentCodec
@@ -47,5 +48,6 @@ def write_model(
             "seal": release.record["seal"],
         },
         "codec": codec.digest,
+        "geometry": ReleaseClips(release).facts(0, "geometry").get("model"),
     }
     save_model(folder.model, network, recipe, facts, replace=True)

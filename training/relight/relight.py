@@ -73,7 +73,7 @@ def relight(
         UsageError: Something that is asked for cannot be done; the message says what can.
         SourceError: A file is not there, or may not be read.
         WeightsError: A model's weights are missing, or are others.
-        training.diffusion.sample.SamplingCancelled: ``cancelled`` said so.
+        training.diffusion.sample.SamplingCancelledError: ``cancelled`` said so.
     """
     options.check(model.recipe)
     wanted = _wanted(light, options)
