@@ -69,9 +69,9 @@ def _astronaut() -> NDArray[np.uint8]:
 
 
 def _hopper() -> NDArray[np.uint8]:
-    from matplotlib.cbook import get_sample_data
+    from matplotlib import get_data_path
 
-    with get_sample_data("grace_hopper.jpg") as file, Image.open(file) as image:
+    with Image.open(Path(get_data_path()) / "sample_data" / "grace_hopper.jpg") as image:
         return np.asarray(image.convert("RGB").crop((0, 0, 512, 512)))
 
 
