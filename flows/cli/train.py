@@ -149,14 +149,25 @@ def cache(
 def runs(
     lake: LakeOption,
     name: Annotated[str, typer.Argument(help="Name of a run; all without.")] = "",
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Also write this HTML page about the run.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List training runs: where each stands, its losses, its model."""
-    from flows.runs import read_run, read_runs
+    from flows.runs import read_run, read_runs, run_folder
 
     opened = Lake.open(lake)
+    if page and not name:
+        raise UsageError("--page is about one run", hint="limelight runs NAME --page FILE.html")
     if name:
-        _report(read_run(opened, name).to_json(), as_json=as_json)
+        told = read_run(opened, name).to_json()
+        if page:
+            from evaluation.run_page import write_run_page
+
+            write_run_page(run_folder(opened, name), page)
+            told["page"] = str(page)
+        _report(told, as_json=as_json)
         return
     found = read_runs(opened)
     if as_json:
@@ -193,6 +204,7 @@ def _report(run: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         emit(run)
         return
+    page = run.pop("page", "")
     told = TrainingRun(**run)
     console.print(
         f"run [bold]{escape(told.name)}[/bold] {told.state}: step {told.step:,} of {told.steps:,}"
@@ -205,3 +217,5 @@ def _report(run: dict[str, Any], *, as_json: bool) -> None:
         show_path(told.model, "  model in ")
     show_path(Path(told.folder) / "previews", "  previews in ")
     show_path(Path(told.folder) / "tensorboard", "  tensorboard --logdir ")
+    if page:
+        show_path(page, "  page: ")
