@@ -83,6 +83,11 @@ def hang(folder: RunFolder, rank: int) -> None:
     work(folder, rank)
 
 
+def wait(folder: RunFolder, rank: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    work(folder, rank)
+
+
 def work(folder: RunFolder, rank: int) -> None:
     while True:
         time.sleep(0.05)

@@ -141,7 +141,7 @@ def test_torchrun_brings_the_ranks_together(folder):
 
 
 def test_under_torchrun_one_dead_rank_ends_all(folder):
-    ending = launch(Torchrun(), job(folder, "hang", "fail"))
+    ending = launch(Torchrun(), job(folder, "wait", "fail"))
     assert ending.reason == "crashed"
     assert ending.log.endswith("RuntimeError: I was told to")
     assert alive(folder) == []

@@ -9,6 +9,7 @@ import os
 import runpy
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from subprocess import DEVNULL, Popen
@@ -21,6 +22,8 @@ from training.launch.job import Job, Launcher
 
 HOST = "LIMELIGHT_HOST"
 """Names the process whose end is every rank's end."""
+
+_GONE_SECONDS = 30.0
 
 
 class Host:
@@ -51,25 +54,21 @@ class Host:
         """The exit code, or None while it runs; it says little of how the run went."""
         return self._process.poll()
 
-    def wait(self, seconds: float) -> None:
-        """Wait for its end, for so long at most; what is left then is killed."""
-        try:
-            self._process.wait(seconds)
-        finally:
-            self.kill()
-
     def kill(self) -> None:
         """End it now, and every process below it."""
         if self._process.poll() is not None:
             return
         # Looked up before anything dies, while each can still be told from its parent.
         below = psutil.Process(self._process.pid).children(recursive=True)
-        found = [Process.find(child.pid) for child in below]
+        found = [process for child in below if (process := Process.find(child.pid))]
         self._process.kill()
         for process in found:
-            if process:
-                process.kill()
+            process.kill()
         self._process.wait()
+        # What they hold of a GPU is free only once they are gone.
+        until = time.monotonic() + _GONE_SECONDS
+        while any(Process.find(each.pid) == each for each in found) and time.monotonic() < until:
+            time.sleep(0.02)
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:

@@ -57,7 +57,7 @@ class Torchrun:
             *("--rdzv-backend", "c10d", "--rdzv-endpoint", self.endpoint or f"{_LOOPBACK}:0"),
             *("--rdzv-id", job.folder.root.name, "--log-dir", str(job.scratch), *where),
             # A rank that dies ends all of them: starting again is our own affair.
-            *("--max-restarts", "0", "--monitor-interval", "0.2", "--shutdown-timeout", "5"),
+            *("--max-restarts", "0", "--monitor-interval", "0.2"),
             *("--signals-to-handle", "SIGHUP"),
             *("-m", "training.launch.rank", *job.rank_arguments),
         ]
