@@ -80,8 +80,6 @@ class TrainingRun:
             "loss": _fall(self.first, self.last),
             "held out": _fall(self.validation_first, self.validation_last),
             "release": self.release,
-            "recipe": self.recipe,
-            "model": self.model,
         }
 
     def to_json(self) -> dict[str, Any]:
