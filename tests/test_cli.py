@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.demo import HELD_OUT
 from tests.browser import screenshot
 
 pytestmark = [pytest.mark.ray, pytest.mark.prefect]
@@ -52,9 +53,9 @@ def processes_about(lake):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """What `limelight demo --json` says, and its lake."""
+    """What `limelight demo --json` says after two steps of training, and its lake."""
     lake = tmp_path_factory.mktemp("demo") / "lake"
-    done = limelight("demo", "--json", lake=lake)
+    done = limelight("demo", "--steps", "2", "--json", lake=lake)
     assert done.returncode == 0, done.stderr
     yield json.loads(done.stdout), lake
     limelight("down", lake=lake)
@@ -62,7 +63,7 @@ def demo(tmp_path_factory):
 
 def test_the_demo_keeps_the_portraits_and_says_why_it_turns_the_others_down(demo):
     summary, _ = demo
-    assert summary["verdicts"] == {"done": 2, "rejected": 3}
+    assert summary["verdicts"] == {"done": 3, "rejected": 3}
     stages = {row["label"]: row["stage"] for row in summary["turned_down"]}
     assert stages == {
         "carphone_distorted.mp4": "quality",
@@ -81,7 +82,25 @@ def test_the_preview_shows_every_clip_in_a_real_browser(demo, tmp_path):
     for width in (1280, 400):
         page = screenshot(Path(summary["preview"]), tmp_path / f"{width}.png", width)
         assert page.scroll_width <= width
-        assert page.articles == 5
+        assert page.articles == 6
+        assert page.broken_images == 0
+
+
+def test_the_demo_trains_a_model_and_another_light_changes_the_face_and_not_the_ground(demo):
+    summary, lake = demo
+    assert summary["run"]["state"] == "finished"
+    assert answer("runs", lake=lake)[0]["model"] == summary["run"]["model"]
+    assert len(summary["films"]) == 2
+    assert all(Path(film).is_file() for film in summary["films"].values())
+    change = summary["change"]
+    assert change["portrait"] > 10 * change["ground"]
+
+
+def test_the_page_of_the_demos_training_fits_a_real_browser(demo, tmp_path):
+    summary, _ = demo
+    for width in (1280, 400):
+        page = screenshot(Path(summary["page"]), tmp_path / f"{width}.png", width)
+        assert page.scroll_width <= width
         assert page.broken_images == 0
 
 
@@ -109,10 +128,10 @@ def test_a_release_verifies_until_a_byte_is_flipped(demo):
 def test_status_counts_each_stage(demo):
     _, lake = demo
     (status,) = answer("status", "demo", lake=lake)
-    assert status["clips"] == 5
+    assert status["clips"] == 6
     rows = {row["stage"]: row for row in status["stages"]}
-    assert (rows["quality"]["done"], rows["quality"]["rejected"]) == (4, 1)
-    assert (rows["matting"]["done"], rows["matting"]["not reached"]) == (2, 3)
+    assert (rows["quality"]["done"], rows["quality"]["rejected"]) == (5, 1)
+    assert (rows["matting"]["done"], rows["matting"]["not reached"]) == (3, 3)
 
 
 def test_query_answers_in_sql(demo):
@@ -130,14 +149,15 @@ def test_wrong_sql_names_the_tables(demo):
 
 def test_a_second_build_and_a_rerun_of_one_stage(demo):
     summary, lake = demo
-    clips = lake.with_name("demo-clips")
+    clips, config = lake.with_name("demo-clips"), lake.with_name("demo.toml")
+    config.write_text(f"[pack]\nval = {HELD_OUT}\ntest = 0.0\n")
     started = time.monotonic()
-    again = answer("build", clips, "--name", "demo", lake=lake)
+    again = answer("build", clips, "--name", "demo", "--config", config, lake=lake)
     print(f"a second build took {time.monotonic() - started:.1f} s")
     assert again["computed"] == {}
     assert again["digest"] == summary["digest"]
     rerun = answer("rerun", "demo", "--stage", "matting", "--only", "all", lake=lake)
-    assert rerun["computed"] == {"matting": 2}
+    assert rerun["computed"] == {"matting": 3}
     assert rerun["digest"] == summary["digest"]
     where = "clip in (select clip from members where label = 'astronaut.mp4')"
     one = answer("rerun", "demo", "--stage", "kpmap", "--only", "all", "--where", where, lake=lake)
@@ -156,7 +176,7 @@ def test_export_in_lcvds_layout_points_at_the_video(demo, tmp_path):
     assert done.returncode == 0, done.stderr
     (listing,) = (tmp_path / "out").rglob("*-data-consistent.json")
     entries = json.loads(listing.read_text())
-    assert len(entries) == 2
+    assert len(entries) == 3
     for entry in entries:
         assert set(entry) == {"video_path", "kps_path", "light_path", "mask_path"}
         assert "-video/" in entry["video_path"]

@@ -24,7 +24,7 @@ def demo(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a release from five real clips, train a small model on it, and relight a clip."""
+    """Build a release from six real clips, train a small model on it, and relight a clip."""
     supervise(lake, keep_server=False)
     from evaluation.preview import write_preview
     from flows import demo as parts

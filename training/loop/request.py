@@ -99,15 +99,18 @@ def read_request(path: Path) -> RunRequest:
 
 
 def bound_digest(recipe: Recipe) -> str:
-    """Digest of all of a recipe that a run may not change when it goes on; see `FREE`."""
-    values = recipe.model_dump(mode="json")
+    """Digest of all of a recipe that a run may not change when it goes on; see `FREE`.
+
+    Defaults are left out: a run goes on after Limelight learnt another key.
+    """
+    values = recipe.model_dump(mode="json", exclude_defaults=True)
     for free in FREE:
         table, _, key = free.partition(".")
         if key:
-            del values[table][key]
+            values.get(table, {}).pop(key, None)
         else:
-            del values[table]
-    return digest_json(values)
+            values.pop(table, None)
+    return digest_json({table: value for table, value in values.items() if value != {}})
 
 
 def check_resume(began: RunRequest, asked: RunRequest) -> None:
