@@ -125,13 +125,13 @@ def test_what_is_kept_is_the_nearest_picture_that_can_be(natural):
 
 
 def test_natural_pictures_have_latents_that_suit_the_diffusion(natural):
-    """The constant coefficients about 1; no detail as strong, and none lost in the noise."""
+    """The constant coefficients about 1, all detail fainter."""
     codec = BlockCodec(luma=20, chroma=3)
     strength = codec.moments(natural)[0].square().mean(dim=(0, 2, 3)).sqrt()
     constant = strength[[0, 20, 23]]
     assert ((constant > 0.5) & (constant < 2)).all()
     detail = torch.cat([strength[1:20], strength[21:23], strength[24:26]])
-    assert ((detail > 0.05) & (detail < 0.8)).all()
+    assert ((detail > 0.005) & (detail < 0.5)).all()
 
 
 def test_codecs_of_other_numbers_are_other_codecs():

@@ -11,11 +11,11 @@ ones were 5.9 (pictures) and 5.5 (films) in brightness, 3.5 and 2.4 in red-blue,
 green; at 256 and 512 pixels they differ by less than a fifth. Brightness at u + v = 1..5 was
 1.6, 0.79, 0.48, 0.32, 0.24: about the constant one by ``(1 + u + v)**2``.
 
-So each colour axis is divided by its constant coefficient's strength, `STRENGTH`, and each
-frequency multiplied by ``1 + u + v``: half of what would make them all as strong as the constant
-one, on a logarithmic scale. Without it the detail of 20 + 2 x 3 coefficients, 0.02..0.22 strong,
-would drown at almost all noise levels that training draws; with all of it, the loss would be
-mostly that of detail which nothing predicts. With half, it is 0.14..0.44 strong.
+So each colour axis is divided by its constant coefficient's strength, `STRENGTH`, and so are its
+other frequencies: detail stays as faint beside the whole as it is in pictures, and the diffusion
+finds it last. To make it stronger (each frequency times ``1 + u + v``, half of what would make them
+all as strong as the constant one) was tried: the loss is then mostly that of detail which nothing
+predicts, and training gets less far.
 
 With 20 and 3, at 128 pixels, the talking heads come back at 34..38 dB, the pictures at 26..33.
 """
@@ -52,11 +52,11 @@ class BlockCodec:
         kept = [(0, *uv) for uv in order[:luma]]
         kept += [(axis, *uv) for axis in (1, 2) for uv in order[:chroma]]
         rows = [(axis * FACTOR + u) * FACTOR + v for axis, u, v in kept]
-        gains = [(1 + u + v) / STRENGTH[axis] for axis, u, v in kept]
+        gains = [1 / STRENGTH[axis] for axis, _, _ in kept]
         basis, gain = orthonormal_basis()[rows], torch.tensor(gains, dtype=torch.float64)
         self._encode = (gain[:, None] * basis).float().to(device)
         self._decode = (basis / gain[:, None]).T.float().contiguous().to(device)
-        self.digest = digest_json({"blocks": 1, "kept": kept, "gains": gains})
+        self.digest = digest_json({"blocks": 2, "kept": kept, "gains": gains})
 
     def moments(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `LatentCodec.moments`; the standard deviation is 0."""
