@@ -1,9 +1,11 @@
 """Relighting from end to end by a small model of random weights: all but what faces look like."""
 
+import errno
 import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -14,7 +16,7 @@ from skimage.data import astronaut
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from infra.errors import UsageError
+from infra.errors import LakeError, UsageError
 from stages.encode import VideoWriter
 from stages.frames import SourceFrames
 from stages.sound import add_sound
@@ -24,9 +26,11 @@ from training.model.folder import LoadedModel, load_model, save_model
 from training.model.lcvd import Lcvd
 from training.recipe import load_recipe
 from training.relight.film import DrivingFilm
+from training.relight.light import Scene, between, lights
 from training.relight.models import choose_model
 from training.relight.options import RelightOptions
-from training.relight.relight import RelightResult, relight
+from training.relight.relight import RelightResult, _coefficients, relight, trained_geometry
+from training.relight.results import Results, disk_errors, names_of
 
 FPS = Fraction(24000, 1001)
 FRAMES = 6
@@ -210,6 +214,9 @@ def test_no_face_names_the_file(model, clip, tmp_path):
         ({"steps": 0}, "left", "--steps 0"),
         ({"frames": 0}, "left", "--frames 0"),
         ({"seed": -1}, "left", "--seed -1"),
+        ({"guidance": -3.0}, "left", "--guidance -3"),
+        ({"identity": float("nan")}, "left", "--identity nan"),
+        ({"crf": 99}, "left", "--crf 99: 0 to 51"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(model, clip, tmp_path, options, light, words):
@@ -224,6 +231,83 @@ def test_output_must_be_a_new_mp4(model, clip, tmp_path):
     for output, words in ((tmp_path / "out.mov", "only .mp4"), (clip, "would overwrite")):
         with pytest.raises(UsageError, match=words):
             relight(model, clip, output, light="left", options=QUICK)
+
+
+@pytest.mark.parametrize("made", ["sunset.mp4", "sunset.grid.mp4", "sunset.sheet.jpg"])
+def test_nothing_that_a_film_is_made_of_is_written_over(model, clip, tmp_path, made):
+    own = tmp_path / made
+    own.write_bytes(b"a picture")
+    path = tmp_path / "lights.json"
+    path.write_text(json.dumps([{"frame": 0, "light": "left"}, {"frame": 9, "light": str(own)}]))
+    with pytest.raises(UsageError, match=f"would overwrite .*{made}"):
+        relight(model, clip, tmp_path / "sunset.mp4", light=path, options=QUICK)
+    assert own.read_bytes() == b"a picture"
+
+
+def test_a_light_beside_the_film_is_not_written_over(model, clip, tmp_path):
+    path = tmp_path / "sunset.json"
+    path.write_text("[1, 0, 0, 0, 0, 0, 0, 0, 0]")
+    with pytest.raises(UsageError, match=r"would overwrite .*sunset\.json"):
+        relight(model, clip, tmp_path / "sunset.mp4", light=str(path), options=QUICK)
+
+
+def test_an_output_that_cannot_be_is_said_before_any_work(model, clip, tmp_path):
+    (tmp_path / "out.mp4").mkdir()
+    for output, words in (
+        (tmp_path / "out.mp4", "is a folder"),
+        (clip / "new" / "out.mp4", r"clip\.mp4 is no folder"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            relight(model, clip, output, light="left", options=QUICK)
+
+
+def test_a_full_disk_names_the_output(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    words = r"out\.mp4 cannot be written: No space left"
+    with pytest.raises(LakeError, match=words), disk_errors(tmp_path / "out.mp4"):
+        raise full
+
+
+def test_what_an_older_film_left_goes_with_it(tmp_path):
+    output = tmp_path / "out.mp4"
+    for path in names_of(output):
+        path.write_bytes(b"old")
+    with Results(output) as results:
+        results.write(np.zeros((64, 64, 3), np.uint8), fps=FPS, crf=30)
+        results.finish(SimpleNamespace(sounds=False), 1)
+        results.publish({"light": "left"})
+    assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.json"}
+    assert output.read_bytes() != b"old"
+
+
+def test_a_light_that_changes_is_recorded_in_few_numbers_that_make_it_again():
+    stops = {0.0: np.full((9, 3), 0.1), 20.5: np.full((9, 3), 2 / 3)}
+    path = between(stops, 60)
+    told = _coefficients(stops, path)
+    assert len(json.dumps(told)) < 1000
+    scene = Scene(60, 25.0, path[0], np.empty((0, 3), np.float32), lambda _: path[0])
+    np.testing.assert_allclose(lights({"coefficients": told}, scene), path, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ({"model": "deca", "region": "lcvd"}, ("deca", "lcvd")),
+        ({"model": "mediapipe_mesh"}, ("mediapipe_mesh", "face")),
+        ("deca", ("deca", "face")),
+        (None, ("mediapipe_mesh", "face")),
+    ],
+)
+def test_shading_is_drawn_as_the_model_was_trained_with(model, told, wanted):
+    geometry = trained_geometry(replace(model, facts={"geometry": told}))
+    assert (geometry.model, geometry.deca.region) == wanted
+
+
+def test_landmarks_that_a_model_was_never_shown_do_not_drive_it():
+    paper = load_recipe("lcvd-paper")
+    unshown = paper.conditions.model_copy(update={"scheme": "branches"})
+    with pytest.raises(UsageError, match=r"conditions\.posed"):
+        RelightOptions(mode="landmarks").check(paper.model_copy(update={"conditions": unshown}))
 
 
 def test_a_model_of_the_paper_s_scheme_refuses_a_second_guidance(model):

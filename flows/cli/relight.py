@@ -141,7 +141,8 @@ def relight(
             progress=progress,
         )
     if as_json:
-        emit({**made.facts, "output": str(made.output), "grid": made.grid, "sheet": made.sheet})
+        files = {name: getattr(made, name) for name in ("output", "grid", "sheet", "record")}
+        emit({key: told for key, told in made.facts.items() if key != "coefficients"} | files)
         return
     _report(made.facts)
     show_path(made.output)

@@ -24,6 +24,9 @@ from stages.models.spherical_harmonics import COEFFICIENTS, CONSTANTS, polynomia
 LightLike = str | Path | NDArray[Any] | Sequence[Any] | Mapping[str, Any]
 """A light: a name, a file, coefficients, or several of them over time (see `lights`)."""
 
+Keyframes = dict[float, NDArray[np.float64]]
+"""Lights (9, 3) by the frame that each falls on; rising, not all of them whole numbers."""
+
 ORBIT_TILT = 60.0
 """Degrees between the camera's axis and the lamp that goes around it."""
 
@@ -157,7 +160,8 @@ def lights(wanted: LightLike, scene: Scene, intensity: float = 1.0) -> NDArray[n
               (one a frame, where there are as many), or a list of keyframes ``{"frame" or
               "seconds": n, "light": any of the above}``; between two, light is interpolated
               linearly, and held before the first and after the last;
-            - the path of a JSON file with any of these.
+            - the path of a JSON file with any of these, or the record of a film that was relit,
+              for the light that it was given.
         scene: The clip, and the reference.
         intensity: Factor on all of it.
 
@@ -167,16 +171,57 @@ def lights(wanted: LightLike, scene: Scene, intensity: float = 1.0) -> NDArray[n
     Raises:
         UsageError: It is none of these; what is allowed is named.
     """
+    return between(keyframes(wanted, scene, intensity), scene.frames)
+
+
+def keyframes(wanted: LightLike, scene: Scene, intensity: float = 1.0) -> Keyframes:
+    """The light at those frames that a light, as for `lights`, is told for; the first is earliest.
+
+    Raises:
+        UsageError: It is no light; what is allowed is named.
+    """
     if not (np.isfinite(intensity) and intensity > 0):
         raise UsageError(f"--intensity {intensity:g}: a factor above 0 is needed")
-    stops: dict[float, NDArray[np.float64]] = {}
+    stops: Keyframes = {}
     for at, light in _stops(wanted, scene):
-        stops.setdefault(at, _single(light, scene))  # of several on one frame, the first
-    times = sorted(stops)
-    flat = np.stack([stops[at].ravel() for at in times])
-    frames = np.arange(scene.frames)
-    path = np.stack([np.interp(frames, times, numbers) for numbers in flat.T], axis=1)
-    return (intensity * path).reshape(scene.frames, COEFFICIENTS, 3).astype(np.float32)
+        if at not in stops:  # of several on one frame, the first
+            stops[at] = intensity * _single(light, scene)
+    return {at: stops[at] for at in sorted(stops)}
+
+
+def between(stops: Keyframes, frames: int) -> NDArray[np.float32]:
+    """Keyframes, interpolated linearly: float32 (frames, 9, 3)."""
+    flat = np.stack([light.ravel() for light in stops.values()])
+    times, wanted = list(stops), np.arange(frames)
+    path = np.stack([np.interp(wanted, times, numbers) for numbers in flat.T], axis=1)
+    return path.reshape(frames, COEFFICIENTS, 3).astype(np.float32)
+
+
+def light_files(wanted: LightLike) -> set[Path]:
+    """Paths that a light names, and those that JSON files among them name.
+
+    A name such as ``left`` counts as a path, too: there may be a file of that name.
+
+    Raises:
+        UsageError: A JSON file cannot be read.
+    """
+    found: set[Path] = set()
+    _add_files(wanted, found)
+    return found
+
+
+def _add_files(wanted: Any, found: set[Path]) -> None:
+    if isinstance(wanted, str | Path):
+        path = Path(wanted)
+        if path not in found:
+            found.add(path)
+            if _is_json(wanted):
+                _add_files(_read_json(path), found)
+    elif isinstance(wanted, Mapping) and not _is_record(wanted):
+        _add_files(wanted.get("light"), found)
+    elif isinstance(wanted, list | tuple):
+        for each in wanted:
+            _add_files(each, found)
 
 
 def exposed(
@@ -212,8 +257,7 @@ def _stops(wanted: Any, scene: Scene) -> list[tuple[float, Any]]:
     """Frames, and the light at each; those between are interpolated."""
     if isinstance(wanted, np.ndarray):
         wanted = wanted.tolist()
-    if _is_json(wanted):
-        wanted = _read_json(Path(wanted))
+    wanted = _read(wanted)
     if isinstance(wanted, str) and wanted == "orbit":
         wanted = _orbit()
     if _numbers(wanted) is not None or not isinstance(wanted, list | tuple):
@@ -252,8 +296,7 @@ def _single(wanted: Any, scene: Scene) -> NDArray[np.float64]:
     """One light, (9, 3)."""
     if isinstance(wanted, Setup):
         return exposed(wanted.coefficients(), scene.own, scene.normals)
-    if _is_json(wanted):
-        wanted = _read_json(Path(wanted))
+    wanted = _read(wanted)
     numbers = _numbers(wanted)
     if numbers is not None:
         return numbers
@@ -300,6 +343,17 @@ def _numbers(wanted: Any) -> NDArray[np.float64] | None:
     return array if array.ndim == 2 else np.repeat(array[:, None], 3, axis=1)
 
 
+def _read(wanted: Any) -> Any:
+    """What a JSON file holds, and of a record its light; all else as it is."""
+    if _is_json(wanted):
+        wanted = _read_json(Path(wanted))
+    return wanted["coefficients"] if _is_record(wanted) else wanted
+
+
+def _is_record(wanted: Any) -> bool:
+    return isinstance(wanted, Mapping) and "coefficients" in wanted
+
+
 def _is_json(wanted: Any) -> bool:
     return isinstance(wanted, str | Path) and Path(wanted).suffix.lower() == ".json"
 
@@ -323,5 +377,6 @@ def allowed_lights() -> str:
     return (
         f"a light is a picture with a face, a preset ({', '.join(PRESETS)}), a direction"
         f' ({", ".join(DIRECTIONS)}, or "azimuth,elevation" in degrees), `orbit`, `reference`, or a'
-        " JSON file with nine coefficients (or nine by three), or with a list of lights"
+        " JSON file with nine coefficients (or nine by three), or with a list of lights, or a relit"
+        " film's record"
     )

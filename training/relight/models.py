@@ -62,8 +62,9 @@ def official_model(device: torch.device) -> LoadedModel:
     recipe = _official_recipe()
     lcvd = initial_model(recipe.model).to(device, precision(recipe, device))
     digest = digest_json({name: weights.identity(name) for name in _official_weights()})
-    # Their shading came from DECA.
-    return LoadedModel(lcvd.eval().requires_grad_(False), recipe, {"geometry": "deca"}, digest)
+    # Their shading came from DECA, drawn of a list of triangles of theirs.
+    facts = {"geometry": {"model": "deca", "region": "lcvd"}}
+    return LoadedModel(lcvd.eval().requires_grad_(False), recipe, facts, digest)
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.dtype:

@@ -1,6 +1,7 @@
 """How a video is relit: what may be chosen beside the pictures and the light."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from infra.errors import UsageError
@@ -72,6 +73,7 @@ class RelightOptions:
         Raises:
             UsageError: It cannot; the message says why.
         """
+        self._check_numbers()
         stream, adapters = self.stream, recipe.model.adapters
         if stream not in adapters:
             able = " or ".join(mode for mode, needs in DRIVING.items() if needs in adapters)
@@ -79,7 +81,14 @@ class RelightOptions:
                 f"--mode {self.mode} needs a model with an adapter for {stream}; this one has"
                 f" {', '.join(adapters)}",
                 hint=f"this model can do --mode {able}; train one with model.adapters ="
-                f' [..., "{stream}"]',
+                f' [..., "{stream}"]'
+                + (" and conditions.posed above 0" if stream == "landmarks" else ""),
+            )
+        conditions = recipe.conditions
+        if stream == "landmarks" and conditions.scheme == "branches" and not conditions.posed:
+            raise UsageError(
+                "--mode landmarks needs a model that was shown landmarks; this one never was",
+                hint="train one with conditions.posed above 0",
             )
         identity = recipe.sampling.identity if self.identity is None else self.identity
         if recipe.conditions.scheme == "paper" and identity != 1:
@@ -88,7 +97,17 @@ class RelightOptions:
                 " one guidance only",
                 hint="leave --identity out, and set --guidance",
             )
-        if self.steps is not None and self.steps < 1:
-            raise UsageError(f"--steps {self.steps}: at least 1 is needed")
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: 0 or more is needed")
+
+    def _check_numbers(self) -> None:
+        """Make sure that every number is one that means something; None is the model's own."""
+        for name, value, least, most in (
+            ("guidance", self.guidance, 0, inf),
+            ("identity", self.identity, 0, inf),
+            ("steps", self.steps, 1, inf),
+            ("seed", self.seed, 0, inf),
+            ("frames", self.frames, 1, inf),
+            ("crf", self.crf, 0, 51),
+        ):
+            if value is not None and not (least <= value <= most and value < inf):
+                allowed = f"{least} or more" if most == inf else f"{least} to {most}"
+                raise UsageError(f"--{name} {value}: {allowed} is needed")

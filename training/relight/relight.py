@@ -7,8 +7,9 @@ for them, and no part holds more than a few: but for landmarks and latents, memo
 with the film.
 """
 
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from infra.errors import UsageError
 from stages.geometry import GEOMETRY_MODELS, GeometryConfig
@@ -36,9 +38,17 @@ from training.relight.conditions import DrawnConditions, Picture
 from training.relight.crop import FIT_SIZE
 from training.relight.film import DrivingFilm
 from training.relight.generate import Generator, weights
-from training.relight.light import LightLike, Scene, allowed_lights, lights
+from training.relight.light import (
+    Keyframes,
+    LightLike,
+    Scene,
+    allowed_lights,
+    between,
+    keyframes,
+    light_files,
+)
 from training.relight.options import Mode, RelightOptions
-from training.relight.results import RelightResult, Results
+from training.relight.results import RelightResult, Results, disk_errors, names_of
 from training.relight.subject import FaceReader, Progress, Subject
 
 _CAPTION = 28
@@ -72,25 +82,31 @@ def relight(
     Raises:
         UsageError: Something that is asked for cannot be done; the message says what can.
         SourceError: A file is not there, or may not be read.
+        LakeError: The disk of the output is full, or may not be written.
         WeightsError: A model's weights are missing, or are others.
         training.diffusion.sample.SamplingCancelledError: ``cancelled`` said so.
     """
     options.check(model.recipe)
     wanted = _wanted(light, options)
-    _check_output(output, driving, reference)
+    _check_output(output, [driving, reference, *light_files(wanted)])
     if reference is not None and reference.resolve() == driving.resolve():
         reference = None
     film = DrivingFilm(driving, options.frames)
     geometry = options.geometry or trained_geometry(model)
     reader = FaceReader(options.landmarks, geometry)
-    lights(wanted, _nowhere(reader), options.intensity)  # what is wrong with it shows at once
+    keyframes(wanted, _nowhere(reader), options.intensity)  # what is wrong with it shows at once
     clock = _Clock(progress)
     subject = reader.subject(film, reference, options.align, clock)
-    path = lights(wanted, _scene(subject, reader), options.intensity)
+    stops = keyframes(wanted, _scene(subject, reader), options.intensity)
+    path = between(stops, len(subject))
     matting = matting_model(options.matting)
     (matte,) = matting.masks([subject.portrait], FIT_SIZE)
     generator = Generator(model, subject.portrait, matte, seed=options.seed)
-    with Results(output) as results, DrawnConditions(generator.size, results.room) as conditions:
+    with (
+        disk_errors(output),
+        Results(output) as results,
+        DrawnConditions(generator.size, results.room) as conditions,
+    ):
         _draw(conditions, reader, subject, path, options.stream, clock)
         latents = generator.latents(
             conditions, len(subject), options, partial(clock, "sample"), cancelled
@@ -104,7 +120,7 @@ def relight(
             "reference": None if reference is None else str(reference),
             "light": _told(wanted),
             "light_direction": main_direction(path),
-            "coefficients": _coefficients(path),
+            "coefficients": _coefficients(stops, path),
             **_choices(model, options, geometry),
             "model": model.digest,
             "frames": len(subject),
@@ -117,12 +133,23 @@ def relight(
 
 
 def trained_geometry(model: LoadedModel) -> GeometryConfig:
-    """The geometry model whose shading a model was trained with, as its facts tell.
+    """What drew the shading that a model was trained with, as its facts tell.
 
-    Those of a build's default, where they tell nothing.
+    A build's default, where they tell nothing.
     """
-    name = model.facts.get("geometry")
-    return GeometryConfig(model=name) if name in GEOMETRY_MODELS else GeometryConfig()
+    told = model.facts.get("geometry")
+    if isinstance(told, str):  # as models of before had it
+        told = {"model": told}
+    if not isinstance(told, Mapping) or told.get("model") not in GEOMETRY_MODELS:
+        return GeometryConfig()
+    deca = {"region": told["region"]} if "region" in told else {}
+    try:
+        return GeometryConfig.model_validate({"model": told["model"], "deca": deca})
+    except ValidationError as error:
+        raise UsageError(
+            f"the model was trained with the geometry {dict(told)}, which is not known here",
+            hint="choose one with --geometry",
+        ) from error
 
 
 def _wanted(light: LightLike | None, options: RelightOptions) -> LightLike:
@@ -138,12 +165,25 @@ def _wanted(light: LightLike | None, options: RelightOptions) -> LightLike:
     return "reference"
 
 
-def _check_output(output: Path, *sources: Path | None) -> None:
+def _check_output(output: Path, sources: Iterable[Path | None]) -> None:
+    """Make sure, before any work, that the results can be put where they shall be."""
     if output.suffix.lower() != ".mp4":
         raise UsageError(f"--output {output}: only .mp4 is written", hint=f"{output.stem}.mp4")
-    for source in sources:
-        if source is not None and source.resolve() == output.resolve():
-            raise UsageError(f"--output {output} would overwrite what it is made of")
+    used = {source.resolve() for source in sources if source is not None}
+    for made in names_of(output):
+        if made.resolve() in used:
+            raise UsageError(
+                f"--output {output} would overwrite {made}, which it is made of",
+                hint="choose another name for the output",
+            )
+        if made.is_dir():
+            raise UsageError(
+                f"--output {output}: {made} is a folder", hint="choose another name for the output"
+            )
+    room = next(parent for parent in output.absolute().parents if parent.exists())
+    if not room.is_dir() or not os.access(room, os.W_OK | os.X_OK):
+        wrong = "may not be written" if room.is_dir() else "is no folder"
+        raise UsageError(f"--output {output}: {room} {wrong}", hint="choose another folder")
 
 
 def _nowhere(reader: FaceReader) -> Scene:
@@ -256,11 +296,22 @@ def _told(light: LightLike) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-def _coefficients(path: NDArray[np.float32]) -> list[Any]:
-    """The light (9, 3), or of every frame where it changes: what ``--light`` reads again."""
-    still = bool((path == path[0]).all())
-    coefficients: list[Any] = np.round(path[0] if still else path, 5).tolist()
-    return coefficients
+def _coefficients(stops: Keyframes, path: NDArray[np.float32]) -> list[Any]:
+    """The light (9, 3), or where it changes lights over time: what ``--light`` reads again.
+
+    These are keyframes, or the light of every frame, whichever are fewer.
+    """
+    if (path == path[0]).all():
+        return _rounded(path[0])
+    if len(stops) >= len(path):
+        return _rounded(path)
+    return [{"frame": round(at, 5), "light": _rounded(light)} for at, light in stops.items()]
+
+
+def _rounded(light: NDArray[Any]) -> list[Any]:
+    # Floats of 32 bits, however rounded, are told in seventeen digits.
+    numbers: list[Any] = light.astype(np.float64).round(5).tolist()
+    return numbers
 
 
 class _Clock:

@@ -1,7 +1,9 @@
 """What a relighting leaves: the film with its sound, the grid beside it, and a record of it all."""
 
+import errno
 import json
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +11,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
+from infra.errors import LakeError
 from stages.encode import VideoWriter
 from stages.sound import add_sound, save_sound
 from training.relight.conditions import Picture
@@ -18,6 +21,31 @@ from training.relight.grid import GridWriter
 _KEY_SECONDS = 2  # from key frame to key frame: what a player jumps by
 
 _FILM, _GRID, _SHEET, _RECORD = ".mp4", ".grid.mp4", ".sheet.jpg", ".json"
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def names_of(output: Path) -> tuple[Path, ...]:
+    """The film, and what may come beside it: grid, sheet and record."""
+    return (output, *(output.with_suffix(end) for end in (_GRID, _SHEET, _RECORD)))
+
+
+@contextmanager
+def disk_errors(output: Path) -> Iterator[None]:
+    """Turn 'disk full', 'read-only' and 'not allowed' into an error that names the output.
+
+    Raises:
+        LakeError: The disk cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise LakeError(
+            f"{output} cannot be written: {error.strerror}",
+            hint="free some space, or name another --output",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -119,15 +147,14 @@ class Results:
             add_sound(silent, sound if self.sound else None, self._scratch / end)
 
     def publish(self, facts: dict[str, Any]) -> RelightResult:
-        """Give the files their names."""
-        text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
+        """Give the files their names; what an earlier film left under these goes."""
+        told = (f"  {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in facts.items())
+        text = "{\n" + ",\n".join(told) + "\n}\n"  # a line for each, however much it tells
         (self._scratch / _RECORD).write_text(text, encoding="utf-8")
-        made = {
-            end: (self._scratch / end).rename(self._beside(end))
-            for end in (_FILM, _GRID, _SHEET, _RECORD)
-            if (self._scratch / end).exists()
-        }
+        made = {}
+        for end, name in zip((_FILM, _GRID, _SHEET, _RECORD), names_of(self._output), strict=True):
+            if (self._scratch / end).exists():
+                made[end] = (self._scratch / end).rename(name)
+            else:
+                name.unlink(missing_ok=True)
         return RelightResult(made[_FILM], made.get(_GRID), made.get(_SHEET), made[_RECORD], facts)
-
-    def _beside(self, end: str) -> Path:
-        return self._output if end == _FILM else self._output.with_suffix(end)
