@@ -5,8 +5,8 @@
 Both sample the same noise under the same conditions with the network of the recipe `lcvd-tiny`,
 random weights, in the same four windows of 16 that share 6, guided by the light, in fp32, on as
 many threads as torch takes; the latents that come out agree. LCVD's order of work is that of
-`parts.lcvd_order`; ours is `training.diffusion.sample`, two windows a pass. Neither encodes,
-decodes or draws.
+`parts.lcvd_order`; ours is `training.diffusion.sample`, with as many windows a pass as relighting
+takes: two on a processor. Neither encodes, decodes or draws.
 
 Two sizes of pictures: the recipes' smallest, and that of `lcvd-tiny`. At 64 pixels (latents of
 8x8, as in the goldens) a pass costs much for being begun, operation by operation, as it does on a
@@ -37,10 +37,10 @@ from training.diffusion.network import LcvdNetwork
 from training.diffusion.sample import sample
 from training.model.lcvd import Lcvd
 from training.recipe import load_recipe
+from training.relight.generate import windows_at_once
 
 FRAMES = 37
 LIGHT, SIGMA_MAX = 2.0, 80.0
-WINDOWS_AT_ONCE = 2
 
 
 def random_video(size: int, channels: int, token: int) -> Video:
@@ -75,7 +75,7 @@ def our_latents(lcvd: Lcvd, video: Video, steps: int) -> Tensor:
         steps=steps,
         sigma_max=SIGMA_MAX,
         noise=video.noise,
-        windows_at_once=WINDOWS_AT_ONCE,
+        windows_at_once=windows_at_once(video.noise.device, shape[1]),
     )
 
 

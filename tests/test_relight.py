@@ -26,6 +26,7 @@ from training.model.folder import LoadedModel, load_model, save_model
 from training.model.lcvd import Lcvd
 from training.recipe import load_recipe
 from training.relight.film import DrivingFilm
+from training.relight.generate import windows_at_once
 from training.relight.light import Scene, between, lights
 from training.relight.models import choose_model
 from training.relight.options import RelightOptions
@@ -308,6 +309,13 @@ def test_landmarks_that_a_model_was_never_shown_do_not_drive_it():
     unshown = paper.conditions.model_copy(update={"scheme": "branches"})
     with pytest.raises(UsageError, match=r"conditions\.posed"):
         RelightOptions(mode="landmarks").check(paper.model_copy(update={"conditions": unshown}))
+
+
+@pytest.mark.parametrize(
+    ("device", "grid", "windows"), [("cpu", 8, 2), ("cuda", 64, 2), ("cuda", 16, 32)]
+)
+def test_a_gpu_takes_as_many_windows_as_fill_it(device, grid, windows):
+    assert windows_at_once(torch.device(device), grid) == windows
 
 
 def test_a_model_of_the_paper_s_scheme_refuses_a_second_guidance(model):

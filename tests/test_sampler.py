@@ -154,7 +154,7 @@ def test_a_sample_is_that_of_lcvds_pipeline(mode: str) -> None:
         guidance=LCVD_MODES[mode],
         steps=3,
         noise=torch.from_numpy(golden["in_noise26"][0]),
-        watch=seen.append,
+        watch=lambda latents: seen.append(latents.clone()),
     )
     np.testing.assert_allclose(found, golden[f"out_{mode}_noise26"][0], atol=5e-5)
     # At noise level 700 float32 itself is no finer than 1e-4: there, relative to the noise.

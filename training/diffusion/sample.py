@@ -1,8 +1,8 @@
 """Sampling a video of any length: noise to latents, window by window, step by step.
 
-What belongs to the whole video (its latents, the fused predictions) stays on the processor, a few
-numbers a frame. A network holds a window's worth at a time, so that memory on a GPU does not grow
-with the video.
+What belongs to the whole video stays on the processor, a few numbers a frame: its latents and the
+fused predictions, once each. A network holds a window's worth at a time, so that memory on a GPU
+does not grow with the video.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,6 +39,10 @@ class Network(Protocol):
         Returns:
             (B, W, T, C, h, w), on any device.
         """
+
+
+_STEPPED = 64
+"""Slots that make their step at once: what a step needs beside them is small then."""
 
 
 class SamplingCancelledError(Exception):
@@ -89,7 +93,7 @@ def sample(
         windows_at_once: Windows in one pass of the network. The result does not depend on it.
         progress: Called with the number of passes done, and of all, after each.
         cancelled: Asked before each pass whether to end.
-        watch: Called with the noisy latents after each step.
+        watch: Called with the noisy latents after each step; the next step changes them.
 
     Returns:
         Scaled latents (1 + frames, C, h, w) on the processor, the reference's slot first.
@@ -103,8 +107,13 @@ def sample(
     groups = [windows[i : i + windows_at_once] for i in range(0, len(windows), windows_at_once)]
     sigmas = karras_sigmas(steps, sigma_min, sigma_max)
     if noise is None:
-        noise = torch.stack([frame_noise(seed, i, shape) for i in range(max(slots, window))])
-    latents = noise.cpu().float() * start_sigma(sigma_max)
+        latents = torch.empty(max(slots, window), *shape)
+        for slot, own in enumerate(latents):
+            own.copy_(frame_noise(seed, slot, shape))
+        latents *= start_sigma(sigma_max)
+    else:
+        latents = noise.cpu().float() * start_sigma(sigma_max)
+    fused = torch.empty_like(latents)
     weights, counts = window_weights(window)[:, None, None, None], torch.zeros(len(latents))
     for indices in windows:
         counts[list(indices)] += weights.flatten()
@@ -113,20 +122,22 @@ def sample(
 
     done = 0
     for sigma, following in pairwise(sigmas):
-        scaled = latents / start_sigma(sigma)  # the same root: it scales to variance 1
-        fused = torch.zeros_like(latents)
+        fused.zero_()
         for group in groups:
             if cancelled is not None and cancelled():
                 raise SamplingCancelledError(f"{done} of {steps * len(groups)} passes were done")
             places = torch.tensor(group)
             seen = [held(indices, slots) for indices in group]
-            predictions = network(scaled[places], timestep(sigma), seen, branches).float()
+            scaled = latents[places] / start_sigma(sigma)  # the same root: to variance 1
+            predictions = network(scaled, timestep(sigma), seen, branches).float()
             guided = torch.tensordot(shares.to(predictions.device), predictions, dims=1).cpu()
             fused.index_put_((places,), weights * guided, accumulate=True)
             done += 1
             if progress is not None:
                 progress(done, steps * len(groups))
-        latents = euler_step(latents, fused / counts[:, None, None, None], sigma, following)
+        fused /= counts[:, None, None, None]
+        for noisy, prediction in zip(latents.split(_STEPPED), fused.split(_STEPPED), strict=True):
+            noisy.copy_(euler_step(noisy, prediction, sigma, following))
         if watch is not None:
             watch(latents[:slots])
     return latents[:slots]

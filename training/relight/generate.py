@@ -26,6 +26,12 @@ GROUND_NOISE = 0.02
 _NOISE_OF_GROUND = 1 << 31  # a frame's index that no film has
 _DECODED_AT_ONCE = 8
 
+_WINDOWS = 2
+"""Windows in one pass, at least: a pass costs much for being begun (`benchmarks/sampler.py`)."""
+
+_GPU_LATENTS = 2 * 64 * 64
+"""Latents of a frame, over all windows of a pass, that fill a GPU: two windows of 512 pixels."""
+
 
 class Generator:
     """A model, ready to generate portraits of one reference.
@@ -96,6 +102,7 @@ class Generator:
             window=table.window,
             overlap=table.overlap,
             seed=self._seed,
+            windows_at_once=windows_at_once(self._device, self._grid),
             progress=progress,
             cancelled=cancelled,
         )
@@ -121,6 +128,16 @@ class Generator:
         """The reference's token (1, D); its encoder, a large network, goes as it came."""
         encoder = load_token_encoder(self._model.recipe.model, self._device, self._dtype)
         return encoder(self._reference[None])[0]
+
+
+def windows_at_once(device: torch.device, grid: int) -> int:
+    """Windows that go through the network in one pass.
+
+    Args:
+        device: That of the network.
+        grid: Latents along each side of a picture.
+    """
+    return _WINDOWS if device.type == "cpu" else max(_WINDOWS, _GPU_LATENTS // grid**2)
 
 
 def weights(recipe: Recipe, options: RelightOptions) -> tuple[float, float]:
