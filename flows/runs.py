@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from catalog.lake import Lake
-from infra.errors import UsageError
+from infra.errors import LimelightError, UsageError
 from training.launch.follow import Follower
 from training.launch.hold import held
 from training.loop.folder import RunFolder
@@ -98,8 +98,8 @@ def run_names(lake: Lake) -> list[str]:
 
 
 def read_runs(lake: Lake) -> list[TrainingRun]:
-    """All runs, by name."""
-    return [read_run(lake, name) for name in run_names(lake)]
+    """All runs, by name; one whose files cannot be read is a failed one, which says so."""
+    return [_read_or_tell(lake, name) for name in run_names(lake)]
 
 
 def read_run(lake: Lake, name: str) -> TrainingRun:
@@ -129,6 +129,28 @@ def read_run(lake: Lake, name: str) -> TrainingRun:
         folder=str(folder.root),
         model=str(folder.model) if folder.model.is_dir() else "",
     )
+
+
+def _read_or_tell(lake: Lake, name: str) -> TrainingRun:
+    try:
+        return read_run(lake, name)
+    except (LimelightError, OSError) as error:
+        return TrainingRun(
+            name=name,
+            state="failed",
+            reason=str(error),
+            release="",
+            version="",
+            recipe="",
+            step=0,
+            steps=0,
+            first={},
+            last={},
+            validation_first={},
+            validation_last={},
+            folder=str(run_folder(lake, name).root),
+            model="",
+        )
 
 
 def request_of(lake: Lake, name: str) -> RunRequest:

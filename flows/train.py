@@ -23,6 +23,7 @@ from flows.serving import CancelWatch
 from flows.status import TRAINING
 from flows.trainer import CalledOffError, Order, RanksLostError, Training
 from infra.processes import lease_folder, name_run, quiet_teardown
+from training.checkpoint.folder import steps
 from training.launch.hold import hold
 from training.launch.job import Ending
 from training.recipe import Recipe
@@ -140,7 +141,8 @@ def train_model(
                 return Cancelled(message="Cancelled while encoding; what is done is kept.")
         run = publish(training)
         if ending and ending.reason == "preempted":
-            return Cancelled(message=f"Left after step {run.step}; the same run goes on from there")
+            saved = max(steps(training.folder.checkpoints), default=0)
+            return Cancelled(message=f"Left; the same run goes on after step {saved}")
     return run.to_json()
 
 

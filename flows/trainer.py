@@ -5,6 +5,7 @@ trained again under its name.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,14 +16,15 @@ from catalog.release import Release
 from flows.course import Course
 from flows.latents import fill, require_cacheable
 from flows.runs import TrainingRun, read_run, run_folder
-from infra.errors import EngineError, LimelightError, UsageError
+from infra.errors import EngineError, LakeError, LimelightError, UsageError
 from infra.weights import prepare
-from training.checkpoint.folder import steps
+from training.checkpoint.folder import MANIFEST, step_folder, steps
+from training.checkpoint.records import Manifest, parse
 from training.engine.config import share_of
 from training.launch.job import Ending, Job, Launcher
 from training.launch.launchers import find_launcher
 from training.launch.watch import Patience, launch
-from training.loop.request import RunRequest, begin_run, check_resume, read_request
+from training.loop.request import LATENTS, RunRequest, begin_run, check_resume, read_request
 from training.model.weights import weights_of
 from training.recipe import Recipe
 
@@ -120,8 +122,26 @@ class Training:
         prepare(list(weights_of(order.recipe.model, start=True)))
         if order.cache:
             require_cacheable(order.recipe)
+            self._refuse_a_late_cache()
         if order.ranks:
             share_of(order.recipe, order.ranks)
+
+    def _refuse_a_late_cache(self) -> None:
+        """Encode nothing for a run that would not look at it.
+
+        Raises:
+            UsageError: The run began without the latent cache, and keeps to that.
+        """
+        for step in reversed(steps(self.folder.checkpoints)):
+            path = step_folder(self.folder.checkpoints, step) / MANIFEST
+            with suppress(LakeError, OSError):
+                if parse(Manifest, path, path.read_bytes()).state.scalars.get(LATENTS):
+                    return
+                raise UsageError(
+                    f"the run {self.order.name} began without the latent cache, and keeps to that:"
+                    " cached latents are rounded, and would change its course half way",
+                    hint="go on without --cache, or train with it under another --name",
+                )
 
     @property
     def finished(self) -> bool:

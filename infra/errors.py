@@ -7,25 +7,30 @@ class LimelightError(Exception):
     Args:
         message: What is wrong, naming the value and what is allowed.
         hint: What to do next, as one sentence or one command.
+        may_pass: Whether the same may go well when it is tried again, with nothing changed: a
+            process was killed, a disk did not answer.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", may_pass: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.may_pass = may_pass
 
     def __str__(self) -> str:
         return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process boundaries; the keyword argument must come along.
-        return (_rebuild, (type(self), self.message, self.hint))
+        # Exceptions cross process boundaries; the keyword arguments must come along.
+        return (_rebuild, (type(self), self.message, self.hint, self.may_pass))
 
 
-def _rebuild(cls: type[LimelightError], message: str, hint: str) -> LimelightError:
-    return cls(message, hint=hint)
+def _rebuild(cls: type[LimelightError], message: str, hint: str, may_pass: bool) -> LimelightError:
+    error = cls(message, hint=hint)
+    error.may_pass = may_pass
+    return error
 
 
 class UsageError(LimelightError):

@@ -2,8 +2,8 @@
 
 Every write boundary of Limelight calls :func:`fault_point`. In ordinary life that is a
 dictionary look-up. With ``LIMELIGHT_FAULT=kill@artifact.rename.after#3`` the third pass
-of that point ends the process by SIGKILL; with ``enospc@...`` or ``erofs@...`` it raises
-the matching ``OSError``. ``trace@/path/to/file`` records the name of each point passed,
+of that point ends the process by SIGKILL; with ``enospc@...``, ``erofs@...`` or ``eio@...`` it
+raises the matching ``OSError``. ``trace@/path/to/file`` records the name of each point passed,
 so that a crash test can enumerate what there is to kill.
 """
 
@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 VARIABLE = "LIMELIGHT_FAULT"
-_ERRORS = {"enospc": errno.ENOSPC, "erofs": errno.EROFS}
+_ERRORS = {"enospc": errno.ENOSPC, "erofs": errno.EROFS, "eio": errno.EIO}
 _passes: Counter[str] = Counter()
 
 

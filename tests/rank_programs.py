@@ -78,6 +78,12 @@ def fail(folder: RunFolder, rank: int) -> None:
     raise RuntimeError("I was told to")
 
 
+def falter(folder: RunFolder, rank: int) -> None:
+    """End as `training.run` does of an error that may pass: without a word in the folder."""
+    print("Error: a process that reads training samples died", file=sys.stderr)
+    sys.exit(5)
+
+
 def hang(folder: RunFolder, rank: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     work(folder, rank)

@@ -280,17 +280,34 @@ def test_a_step_is_saved_once(tmp_path):
     assert full_state(open_checkpoint(tmp_path), "value")["p"].item() == 1
 
 
-def test_a_full_disk_is_told_by_the_next_call_and_the_one_before_stays(tmp_path, fault):
+def test_after_a_save_that_failed_the_next_is_made_and_waited_for(tmp_path, fault):
     fragments = [whole("p", (1,), value=torch.ones(1))]
     writer = CheckpointWriter(tmp_path)
     writer.save(1, fragments, STATE, wait=True)
     fault("enospc@checkpoint.data.fsync.before")
     writer.save(2, fragments, STATE)
-    with pytest.raises(LakeError, match="is full"):
+    writer._thread.join()
+    assert writer.failed
+    writer.save(3, fragments, STATE)
+    assert steps(tmp_path) == [1, 3]
+    assert not writer.failed
+
+
+@pytest.mark.parametrize(("kind", "passes"), [("enospc", False), ("eio", True)])
+def test_a_disk_that_fails_again_is_told_and_the_one_before_stays(tmp_path, fault, kind, passes):
+    fragments = [whole("p", (1,), value=torch.ones(1))]
+    writer = CheckpointWriter(tmp_path)
+    writer.save(1, fragments, STATE, wait=True)
+    fault(f"{kind}@checkpoint.data.fsync.before")
+    writer.save(2, fragments, STATE)
+    writer._thread.join()
+    fault(f"{kind}@checkpoint.data.fsync.before")
+    with pytest.raises(LakeError) as caught:
         writer.save(3, fragments, STATE)
+    assert caught.value.may_pass is passes
     assert [entry.name for entry in tmp_path.iterdir()] == ["step-00000001"]
-    writer.save(2, fragments, STATE, wait=True)
-    assert steps(tmp_path) == [1, 2]
+    writer.save(3, fragments, STATE, wait=True)
+    assert steps(tmp_path) == [1, 3]
 
 
 def test_an_error_of_the_thread_goes_with_the_one_that_ends_the_run(tmp_path, fault):
@@ -312,6 +329,21 @@ def test_the_rank_that_did_not_come_is_named(tmp_path):
     writer.save(1, [], STATE)
     with pytest.raises(LakeError, match="rank 1 of 2 did not write"):
         writer.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rank_0_does_not_wait_for_a_rank_that_could_not_write(tmp_path, fault):
+    fault("enospc@checkpoint.data.fsync.before")
+    other = CheckpointWriter(tmp_path, rank=1, ranks=2, token="attempt")
+    other.save(1, [whole("p", (1,), value=torch.ones(1))], STATE)
+    with pytest.raises(LakeError, match="is full") as blamed:
+        other.close()
+    assert not blamed.value.may_pass
+    writer = CheckpointWriter(tmp_path, ranks=2, token="attempt")
+    writer.save(1, [], STATE)
+    with pytest.raises(LakeError, match=r"rank 1 could not write .* is full") as caught:
+        writer.close()
+    assert caught.value.may_pass
     assert list(tmp_path.iterdir()) == []
 
 

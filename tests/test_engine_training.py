@@ -22,7 +22,15 @@ from training.engine.blocks import fill_blocks
 from training.engine.config import deepspeed_config, share_of
 from training.engine.ema import decay
 from training.engine.flops import PEAKS, measured_flops, peak_flops, training_flops
-from training.engine.ladder import Fit, MemoryExhaustedError, load_wish, out_of_memory, save_wish
+from training.engine.ladder import (
+    Circumstances,
+    Fit,
+    MemoryExhaustedError,
+    Wish,
+    load_wish,
+    out_of_memory,
+    save_wish,
+)
 from training.engine.optimizers import BLOCK, make_optimizer
 from training.engine.schedule import rate
 from training.engine.shards import Span
@@ -392,8 +400,11 @@ def test_every_rung_keeps_the_share_and_the_ladder_ends(micro, recompute):
 
 def test_a_wish_is_kept_for_the_next_start(tmp_path):
     assert load_wish(tmp_path / "fit.json") is None
-    save_wish(tmp_path / "fit.json", Fit(3, checkpointing=True))
-    assert load_wish(tmp_path / "fit.json") == Fit(3, checkpointing=True)
+    wish = Wish(Fit(3, checkpointing=True), Circumstances("cpu", 1, {"zero": 2}))
+    save_wish(tmp_path / "fit.json", wish)
+    assert load_wish(tmp_path / "fit.json") == wish
+    (tmp_path / "fit.json").write_text('{"micro_batch": 3, "checkpoin')
+    assert load_wish(tmp_path / "fit.json") is None
 
 
 def test_memory_that_ran_out_is_told_from_other_errors():

@@ -105,6 +105,11 @@ def test_a_cancelled_run_leaves_by_sigterm_on_every_rank(folder):
     assert (folder.root / "left-1").exists()
 
 
+def test_ranks_that_die_when_asked_to_leave_have_saved_nothing(folder):
+    asked = once(folder.heartbeat)
+    assert launch(Plain(), job(folder, "wait"), cancelled=asked).reason == "crashed"
+
+
 def test_ranks_that_do_not_leave_are_killed(folder):
     ending = launch(
         Plain(),
@@ -152,17 +157,6 @@ def test_what_a_cluster_has_no_room_for_stops_the_run(folder):
     ending = launch(find_launcher("ray"), job(folder, *["finish"] * (os.cpu_count() * 8)))
     assert ending.reason == "stopped"
     assert "the cluster has room for" in ending.message
-
-
-def test_several_machines_share_the_ranks_evenly(folder):
-    launcher = Torchrun(nodes=2, endpoint="head:29400")
-    command = launcher.command(Job(folder, ranks=6))
-    assert command[command.index("--nproc-per-node") + 1] == "3"
-    assert "head:29400" in command
-    with pytest.raises(UsageError, match="evenly"):
-        launcher.command(Job(folder, ranks=5))
-    with pytest.raises(UsageError, match="host:port"):
-        Torchrun(nodes=2)
 
 
 def test_an_unknown_launcher_is_refused():

@@ -34,7 +34,9 @@ def _same(one, other) -> bool:
 
 def test_processes_read_what_the_trainer_itself_would(release):
     here = list(TrainingLoader(release, _recipe(), micro_batch=2))
+    before = torch.get_rng_state()
     there = list(TrainingLoader(release, _recipe(workers=2), micro_batch=2))
+    assert torch.equal(torch.get_rng_state(), before)  # the run's own random numbers
     assert [batch.positions for batch in here] == [(p, p + 1) for p in range(0, 12, 2)]
     assert all(map(_same, here, there))
 

@@ -8,7 +8,7 @@ import torch
 from stages.models.nets import one_thread
 from training.diffusion.branches import BARE, FULL, UNLIT
 from training.loop.draws import noise_levels, training_draws, validation_draws
-from training.loop.objective import Objective, join
+from training.loop.objective import Objective
 from training.model.blocks import BlockCodec
 from training.model.tokens import ColourToken
 from training.recipe import Recipe
@@ -216,15 +216,6 @@ def test_latents_are_drawn_out_of_their_distribution_and_scaled():
     torch.testing.assert_close(
         spy.latents[0, :, :5], 0.5 * (mean + 2 * draws.latents[0]), atol=1e-4, rtol=0
     )
-
-
-def test_joined_batches_are_as_if_collated_together():
-    samples = [sample(p) for p in (2, 5, 1)]
-    whole, parts = collate(samples), join([collate([each]) for each in samples])
-    assert (parts.positions, parts.keys) == (whole.positions, whole.keys)
-    for name in ("reference", "video", "mask", "shading", "landmarks"):
-        assert torch.equal(getattr(parts, name), getattr(whole, name)), name
-    assert parts.moments is None
 
 
 def test_validation_is_at_the_same_levels_and_noise_each_time():

@@ -25,6 +25,15 @@ def test_a_log_is_cut_where_its_run_goes_on(tmp_path):
     assert path.read_bytes() == b""
 
 
+def test_a_log_ends_at_its_first_torn_line(tmp_path):
+    path = tmp_path / "log.jsonl"
+    rows = [{"kind": "step", "step": step} for step in (1, 2)]
+    _write(path, rows, '{"kind": "st\n{"kind": "step", "step": 3}\n')
+    assert read_log(path) == rows
+    cut_log(path, 3)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows
+
+
 def test_a_log_that_needs_no_cut_is_left_alone(tmp_path):
     path = tmp_path / "log.jsonl"
     _write(path, [{"kind": "step", "step": 1}])
@@ -48,6 +57,14 @@ def test_a_run_at_work_has_no_end_and_its_heart_beats(tmp_path):
     }
     folder.begin()
     assert folder.ending() is None
+
+
+def test_the_first_rank_that_stops_says_why(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin()
+    folder.end("stopped", 4, message="the disk is full")
+    folder.end("stopped", 4, message="rank 1 is gone")
+    assert folder.ending()["message"] == "the disk is full"
 
 
 def test_an_end_that_cannot_be_read_is_told(tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +25,13 @@ from tests.plain_launcher import Plain
 from tests.rank_programs import NAME, instruct, starts
 from tests.releases import make_release, sample
 from tests.training_release import dome_release
+from training.checkpoint.folder import MANIFEST, step_folder
+from training.checkpoint.records import Manifest, RunState
 from training.launch import launchers
 from training.launch.hold import hold
 from training.launch.job import Job
 from training.launch.watch import Patience
+from training.loop.request import LATENTS
 from training.recipe import load_recipe
 
 TINY = load_recipe("lcvd-tiny", ["run.steps=7"])
@@ -86,6 +90,16 @@ def test_a_lost_rank_is_tried_again_until_it_is_no_accident(lake, fake):
     assert read_run(lake, "run").state == "interrupted"
 
 
+def test_an_error_that_may_pass_is_tried_again_and_told_in_the_end(lake, fake):
+    run = training(lake, ["falter"], ["falter"], ["falter"], ["finish"])
+    for _ in range(FAULTS - 1):
+        with pytest.raises(RanksLostError, match="reads training samples died"):
+            run.train()
+    with pytest.raises(EngineError, match=r"3 times in a row(.|\n)*reads training samples"):
+        run.train()
+    assert run.train().reason == "finished"
+
+
 def test_faults_with_a_checkpoint_between_them_are_accidents(lake, fake):
     run = training(lake, ["save_and_die"])
     for _ in range(FAULTS + 1):
@@ -118,7 +132,7 @@ def test_a_cancelled_run_does_not_start(lake, fake):
 def test_a_run_goes_on_as_it_began(lake, fake):
     training(lake, ["finish"]).train()
     other = load_recipe("lcvd-tiny", ["optimizer.rate=1"])
-    with pytest.raises(UsageError, match=r"optimizer\.rate was 0\.002 and is now 1"):
+    with pytest.raises(UsageError, match=rf"rate was {TINY.optimizer.rate} and is now 1"):
         training(lake, ["finish"], recipe=other)
 
 
@@ -168,6 +182,45 @@ def test_runs_are_listed_with_where_they_stand(lake, fake):
     assert "there is: run" in str(unknown.exception)
 
 
+def test_a_run_that_cannot_be_read_hides_no_other(lake, fake):
+    training(lake, ["finish"]).train()
+    torn = runs.run_folder(lake, "torn")
+    torn.root.mkdir()
+    torn.request.write_text('{"format": ')
+    found = {run.name: run for run in read_runs(lake)}
+    assert (found["run"].state, found["torn"].state) == ("finished", "failed")
+    assert "run.json is no JSON" in found["torn"].reason
+    assert "is no JSON" in limelight("runs", lake=lake).stdout
+    assert limelight("status", lake=lake).exit_code == 0
+
+
+def test_a_run_goes_on_with_what_it_was_asked_whatever_became_of_its_recipe_file(lake, fake):
+    run = training(lake, ["finish"])
+    run.train()
+    run.folder.recipe.write_text("[optimizer]\nra")
+    said = limelight("train", "--resume", "--name", "run", "--launcher", "plain", lake=lake)
+    assert said.exit_code == 0, said.exception
+    assert load_recipe(run.folder.recipe) == TINY
+
+
+def test_a_run_without_the_latent_cache_is_not_given_one_half_way(lake, fake):
+    still = ["data.augment.zoom=0", "data.augment.light=0", "data.augment.colour=0"]
+    chosen = {"recipe": load_recipe("lcvd-tiny", still), "cache": True}
+    run = training(lake, ["finish"], **chosen)
+    for latents in (0, 1):
+        shutil.rmtree(run.folder.checkpoints, ignore_errors=True)
+        state = RunState(position=0, scalars={LATENTS: latents})
+        manifest = Manifest(step=2, ranks=1, token="t", state=state, files=()).sealed()
+        path = step_folder(run.folder.checkpoints, 2) / MANIFEST
+        path.parent.mkdir(parents=True)
+        path.write_text(manifest.model_dump_json())
+        if latents:
+            training(lake, ["finish"], **chosen)
+            continue
+        with pytest.raises(UsageError, match="began without the latent cache"):
+            training(lake, ["finish"], **chosen)
+
+
 def test_a_finished_run_says_so_and_starts_nothing(lake, fake):
     run = training(lake, ["finish"])
     run.train()
@@ -197,7 +250,8 @@ def test_explaining_shows_what_differs_and_what_it_means(lake, tmp_path):
     shown = limelight("train", "--explain", "--recipe", str(own), lake=lake).stdout
     head, *rest = shown.splitlines()
     assert head.split() == ["lcvd-paper", "lcvd", "lcvd-tiny", "mine"]
-    assert ["optimizer.rate", "1e-05", "1e-05", "0.002", "0.5"] in [row.split() for row in rest]
+    rates = ["1e-05", "1e-05", f"{TINY.optimizer.rate:g}", "0.5"]
+    assert ["optimizer.rate", *rates] in [row.split() for row in rest]
     assert "    Learning rate. (more than 0)" in [row.rstrip() for row in rest]
     assert not any(row.startswith("diffusion.sigma_mean") for row in rest)
     rows = json.loads(limelight("train", "--explain", "--json", lake=lake).stdout)
@@ -210,7 +264,7 @@ def test_explaining_shows_what_differs_and_what_it_means(lake, tmp_path):
 def test_the_cache_is_filled_once(tmp_path):
     dome_release(tmp_path, lengths=(6, 5))
     lake = Lake(tmp_path / "lake")
-    same = [f"--set=data.augment.{change}=0" for change in ("zoom", "light", "flip")]
+    same = [f"--set=data.augment.{change}=0" for change in ("zoom", "light", "colour", "flip")]
     arguments = ["cache", "demo", "--recipe", "lcvd-tiny", "--set=data.size=64", *same, "--json"]
     first, second = (json.loads(limelight(*arguments, lake=lake).stdout) for _ in range(2))
     assert (first["encoded"], first["entries"]) == (2, 2)
@@ -241,7 +295,7 @@ def torchless(fake, monkeypatch):
 
 @pytest.mark.prefect
 def test_the_flow_goes_on_with_a_lost_run_and_reports(prefect_api, lake, torchless):
-    made = flow(lake, [["die"], ["finish"]])
+    made = flow(lake, [["falter"], ["finish"]])
     assert made == read_run(lake, "run").to_json()
     assert made["state"] == "finished"
     assert len(starts(runs.run_folder(lake, "run"))) == 2

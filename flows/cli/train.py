@@ -49,7 +49,13 @@ def train(
         str, typer.Option("--name", help="Name of the run; RELEASE-RECIPE without.")
     ] = "",
     steps: Annotated[
-        int, typer.Option("--steps", min=0, help="Optimizer steps; the recipe's without.")
+        int,
+        typer.Option(
+            "--steps",
+            min=0,
+            help="Optimizer steps; the recipe's without. With the cosine schedule a run that goes"
+            " on to another number takes the rest at other rates.",
+        ),
     ] = 0,
     changes: SetOption = None,
     launcher: Annotated[
@@ -186,6 +192,7 @@ def _begun(
 ) -> tuple[str, str, Recipe, str]:
     """Release, version, recipe and name of a run that is to go on."""
     from flows.runs import request_of, run_folder
+    from training.loop.request import show_recipe
 
     opened = Lake.open(lake)
     if not name:
@@ -193,7 +200,9 @@ def _begun(
     request = request_of(opened, name)
     if release and release != request.release:
         raise UsageError(f"the run {name} is trained on {request.release}, not on {release}")
-    recipe = load_recipe(run_folder(opened, name).recipe, overrides)
+    folder = run_folder(opened, name)
+    show_recipe(folder, request)  # run.json counts, whatever became of this file
+    recipe = load_recipe(folder.recipe, overrides)
     return request.release, request.version, recipe, name
 
 

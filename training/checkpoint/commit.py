@@ -17,6 +17,7 @@ from infra.storage import fsync_path, lake_errors, write_atomic
 from training.checkpoint.folder import (
     MANIFEST,
     data_name,
+    failure_name,
     partial_folder,
     prune,
     record_name,
@@ -75,24 +76,25 @@ def write_checkpoint(
         state: Where the run stands.
 
     Raises:
-        LakeError: It cannot be written, or a rank did not come in time.
+        LakeError: It cannot be written, or a rank did not come in time, or could not write.
     """
     partial = partial_folder(place.checkpoints, step, place.token)
     final = step_folder(place.checkpoints, step)
-    with lake_errors(final):
-        try:
+    try:
+        with lake_errors(final):
             _write_part(place, partial, tensors, pieces)
             if place.rank == 0:
                 manifest = _gather(place, partial, step, state)
                 _commit(place, partial, final, manifest)
             else:
                 _await_commit(place, partial, final)
-        except BaseException:
-            # Space for others; and what is left must never be taken for a later try's part.
-            with suppress(OSError):
-                _withdraw(place, partial)
-            raise
-        if place.rank == 0:
+    except BaseException as error:
+        # Space for others; and what is left must never be taken for a later try's part.
+        with suppress(OSError):
+            _withdraw(place, partial, error)
+        raise
+    if place.rank == 0:
+        with lake_errors(final):
             prune(place.checkpoints, newest=step, keep=place.keep, token=place.token)
 
 
@@ -110,12 +112,14 @@ def _write_part(
     write_atomic(path, record.model_dump_json().encode(), point="checkpoint.record")
 
 
-def _withdraw(place: Place, partial: Path) -> None:
+def _withdraw(place: Place, partial: Path, error: BaseException) -> None:
     if place.rank == 0:
         shutil.rmtree(partial)
     else:
         for name in (record_name(place.rank), data_name(place.rank)):
             (partial / name).unlink(missing_ok=True)
+        # Rank 0 would wait for long.
+        (partial / failure_name(place.rank)).write_text(str(error), encoding="utf-8")
 
 
 def _gather(place: Place, partial: Path, step: int, state: RunState) -> Manifest:
@@ -126,11 +130,13 @@ def _gather(place: Place, partial: Path, step: int, state: RunState) -> Manifest
     for rank in range(place.ranks):
         path = partial / record_name(rank)
         while not path.exists():
+            _heed_failures(place, partial, step)
             if time.monotonic() > until:
                 raise LakeError(
                     f"rank {rank} of {place.ranks} did not write its part of the checkpoint of"
                     f" step {step} within {place.limit:g} s",
                     hint=f"see what that rank says; all must see the folder {place.checkpoints}",
+                    may_pass=True,
                 )
             time.sleep(_POLL_SECONDS)
         data = path.read_bytes()
@@ -142,6 +148,21 @@ def _gather(place: Place, partial: Path, step: int, state: RunState) -> Manifest
     return Manifest(
         step=step, ranks=place.ranks, token=place.token, state=state, files=tuple(files)
     ).sealed()
+
+
+def _heed_failures(place: Place, partial: Path, step: int) -> None:
+    """Give up at once where a rank says that it could not write its part.
+
+    Whether that may pass is for that rank to say.
+    """
+    for rank in range(1, place.ranks):
+        failure = partial / failure_name(rank)
+        if failure.exists():
+            raise LakeError(
+                f"rank {rank} could not write its part of the checkpoint of step {step}:"
+                f" {failure.read_text(encoding='utf-8')}",
+                may_pass=True,
+            )
 
 
 def _commit(place: Place, partial: Path, final: Path, manifest: Manifest) -> None:
@@ -172,8 +193,9 @@ def _await_commit(place: Place, partial: Path, final: Path) -> None:
             raise LakeError(
                 f"rank 0 did not finish {final} within {place.limit:g} s",
                 hint="see what rank 0 says",
+                may_pass=True,
             )
         time.sleep(_POLL_SECONDS)
     path = final / MANIFEST
     if not path.is_file() or parse(Manifest, path, path.read_bytes()).token != place.token:
-        raise LakeError(f"rank 0 gave {final} up", hint="see what rank 0 says")
+        raise LakeError(f"rank 0 gave {final} up", hint="see what rank 0 says", may_pass=True)

@@ -47,6 +47,11 @@ def record_name(rank: int) -> str:
     return f"rank-{rank:05d}.json"
 
 
+def failure_name(rank: int) -> str:
+    """Of the file in which a rank says why it could not write these."""
+    return f"rank-{rank:05d}.failed"
+
+
 def is_step(path: Path) -> bool:
     """Whether a folder is named as a checkpoint."""
     return _STEP.fullmatch(path.name) is not None

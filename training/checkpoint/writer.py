@@ -1,5 +1,6 @@
 """Saves while training goes on: a step waits for one copy at most."""
 
+import logging
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from training.checkpoint.folder import attempt_token, sweep
 from training.checkpoint.fragments import Fragment
 from training.checkpoint.packing import HostMemory, pack
 from training.checkpoint.records import Piece, RunState
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -39,8 +42,9 @@ class SaveTimes:
 class CheckpointWriter:
     """Writes one rank's part of a run's checkpoints.
 
-    A thread of its own writes a copy of the tensors, one checkpoint at a time. What goes wrong in
-    it is raised by the next call.
+    A thread of its own writes a copy of the tensors, one checkpoint at a time. Where that goes
+    wrong the next save is tried all the same; only if that fails too, or none follows, it is an
+    error.
 
     Args:
         checkpoints: The run's folder of checkpoints, on a file system that all ranks see.
@@ -78,7 +82,7 @@ class CheckpointWriter:
         self._place = Place(checkpoints, rank, ranks, token or attempt_token(), keep, limit)
         self._memory = HostMemory()
         self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._error: LimelightError | None = None
         self._step = -1
         with lake_errors(checkpoints):
             checkpoints.mkdir(parents=True, exist_ok=True)
@@ -86,13 +90,21 @@ class CheckpointWriter:
                 fsync_path(checkpoints.parent)
                 sweep(checkpoints, self._place.token)
 
+    @property
+    def failed(self) -> bool:
+        """Whether the last save went wrong, as far as is known: save again, and do not wait for it.
+
+        One rank may know before the others do, and all must save the same steps.
+        """
+        return self._error is not None
+
     def save(
         self, step: int, fragments: Iterable[Fragment], state: RunState, *, wait: bool = False
     ) -> None:
         """Copy what this rank holds, with its random states, and have it written.
 
         All ranks save the same steps in the same order. A step that was saved already is not
-        saved again.
+        saved again. After a save that went wrong this one is waited for.
 
         Args:
             step: Optimizer steps that were made.
@@ -101,9 +113,11 @@ class CheckpointWriter:
             wait: Return only when the checkpoint is whole: the last one of a run needs that.
 
         Raises:
-            LakeError: This checkpoint, or the one before, cannot be written.
+            LakeError: This checkpoint cannot be written, and it was waited for.
         """
-        self._finish()
+        if earlier := self._outcome():
+            _LOG.warning("step %d is saved now, since an earlier save failed: %s", step, earlier)
+            wait = True
         if step != self._step:
             self._step = step
             start = perf_counter()
@@ -144,15 +158,20 @@ class CheckpointWriter:
 
     def _finish(self) -> None:
         """Wait for the thread; raise what went wrong in it."""
+        if error := self._outcome():
+            raise error
+
+    def _outcome(self) -> LimelightError | None:
+        """Wait for the thread; what went wrong in it."""
         if self._thread is not None:
             start = perf_counter()
             self._thread.join()
             self.times.waited += perf_counter() - start
             self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
+        error, self._error = self._error, None
+        if error is not None:
             self._step = -1
-            raise error
+        return error
 
     def _write(
         self, step: int, tensors: dict[str, Tensor], pieces: tuple[Piece, ...], state: RunState
@@ -163,10 +182,13 @@ class CheckpointWriter:
         except LimelightError as error:
             self._error = error
         except BaseException as error:
-            self._error = LakeError(
+            late = LakeError(
                 f"the checkpoint of step {step} could not be written to"
                 f" {self._place.checkpoints}: {error!r}",
                 hint="see to that, and start the run again: it goes on from the one before",
+                # A full or read-only disk was told from others before: these may answer again.
+                may_pass=isinstance(error, OSError),
             )
-            self._error.__cause__ = error
+            late.__cause__ = error
+            self._error = late
         self.times.written += perf_counter() - start

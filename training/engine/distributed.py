@@ -54,7 +54,7 @@ def join(kind: Literal["auto", "cpu", "cuda"] = "auto", timeout: timedelta = TIM
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda: PyTorch sees no GPU here", hint="use --device cpu")
+        raise UsageError("device cuda: PyTorch sees no GPU here", hint="ask for cpu, or for auto")
     # DeepSpeed looks at this when it is imported.
     os.environ["DS_ACCELERATOR"] = kind
     rank, size, local = _place()

@@ -10,12 +10,20 @@ a `MemoryExhaustedError` that carries the `Fit` to start again with.
 
 import gc
 import json
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from infra.errors import EngineError
+from infra.storage import write_atomic
+from training.engine.distributed import World
+from training.recipe.tables import EngineTable
+
+log = logging.getLogger(__name__)
 
 OTHER_WORDS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 """How libraries below PyTorch tell the same, by a RuntimeError."""
@@ -58,7 +66,7 @@ class MemoryExhaustedError(EngineError):
     exit_code = 6
 
     def __init__(self, message: str, *, hint: str = "", wish: Fit | None = None) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, may_pass=wish is not None)
         self.wish = wish
 
     @classmethod
@@ -85,6 +93,20 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in OTHER_WORDS)
 
 
+def exhaustion(error: Exception, fit: Fit) -> MemoryExhaustedError | None:
+    """An exception in our words, if it says that memory ran out; else None.
+
+    Args:
+        error: Of anything that a rank does. Of a step we have our words already.
+        fit: What it was at.
+    """
+    if isinstance(error, MemoryExhaustedError):
+        return error
+    if not out_of_memory(error):
+        return None
+    return MemoryExhaustedError.at(fit, where="what is done beside the network's steps")
+
+
 def free_memory() -> None:
     """Let go of what a failed pass left behind."""
     gc.collect()
@@ -92,14 +114,59 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def save_wish(path: Path, fit: Fit) -> None:
-    """Keep for the next start what a run ended for."""
-    path.write_text(json.dumps(asdict(fit)) + "\n")
+@dataclass(frozen=True)
+class Circumstances:
+    """What decides what fits; what was found to fit elsewhere says nothing.
+
+    Attributes:
+        device: Name of the ranks' device.
+        ranks: How many there are.
+        engine: The recipe's table ``[engine]``.
+    """
+
+    device: str
+    ranks: int
+    engine: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, table: EngineTable, world: World) -> "Circumstances":
+        """Those of a run on this rank's machine."""
+        cuda = world.device.type == "cuda"
+        name = torch.cuda.get_device_name(world.device) if cuda else world.device.type
+        return cls(name, world.size, table.model_dump(mode="json"))
 
 
-def load_wish(path: Path) -> Fit | None:
-    """What `save_wish` kept; None where nothing was."""
+@dataclass(frozen=True)
+class Wish:
+    """What a run is to be started with, or was found to fit.
+
+    Attributes:
+        fit: That.
+        under: What it was found under.
+    """
+
+    fit: Fit
+    under: Circumstances
+
+
+def save_wish(path: Path, wish: Wish) -> None:
+    """Keep a wish for the next start.
+
+    Raises:
+        LakeError: The disk is full or read-only.
+    """
+    text = json.dumps({**asdict(wish.fit), "under": asdict(wish.under)}) + "\n"
+    write_atomic(path, text.encode(), point="run.fit")
+
+
+def load_wish(path: Path) -> Wish | None:
+    """What `save_wish` kept; None where nothing was, or where it cannot be read."""
     if not path.is_file():
         return None
-    kept = json.loads(path.read_text())
-    return Fit(int(kept["micro_batch"]), bool(kept["checkpointing"]))
+    try:
+        kept = json.loads(path.read_bytes())
+        fit = Fit(int(kept["micro_batch"]), bool(kept["checkpointing"]))
+        return Wish(fit, Circumstances(**kept["under"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        log.warning("%s is left aside, since it cannot be read: %r", path, error)
+        return None

@@ -1,11 +1,11 @@
 """Following a run from outside, by the lines that its rank 0 adds to ``log.jsonl``."""
 
-import json
+import os
 from threading import Lock
 from time import monotonic
 from typing import Any
 
-from training.loop.folder import RunFolder
+from training.loop.folder import RunFolder, parse_line
 
 PERIOD = 0.5
 """Seconds that what was read stays new enough."""
@@ -49,7 +49,7 @@ class Follower:
             return
         with log:
             # A run that goes on from a checkpoint first puts a shorter log in the place of this.
-            inode = self._path.stat().st_ino
+            inode = os.fstat(log.fileno()).st_ino
             if inode != self._inode or log.seek(0, 2) < self._offset:
                 self._inode, self._offset = inode, 0
                 self._first, self._last = {}, {}
@@ -57,6 +57,6 @@ class Follower:
             whole, _, _ = log.read().rpartition(b"\n")
         self._offset += len(whole) + bool(whole)
         for line in whole.splitlines():
-            row = json.loads(line)
-            self._first.setdefault(row["kind"], row)
-            self._last[row["kind"]] = row
+            if row := parse_line(line):
+                self._first.setdefault(row["kind"], row)
+                self._last[row["kind"]] = row

@@ -8,7 +8,8 @@ from training.loop.folder import RunFolder
 
 Reason = Literal["finished", "preempted", "stopped", "crashed", "hung"]
 """Why a run's ranks are gone. They said so themselves: all steps done; told to leave, after a
-checkpoint; an error that would come again. Or they did not: they died, or gave no sign of life."""
+checkpoint; an error that would come again. Or they did not: they died, also of an error that may
+pass, or gave no sign of life."""
 
 RANK_PROGRAM = "training.run"
 """Module of the rank program; its one argument is the run's folder."""

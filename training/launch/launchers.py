@@ -1,4 +1,4 @@
-"""The launchers there are: torchrun on this machine or several, and Ray Train on a cluster."""
+"""The launchers there are: torchrun on this machine, and Ray Train on a cluster."""
 
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,48 +14,24 @@ _LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Torchrun:
-    """Ranks on this machine, started by ``torch.distributed.run``.
+    """Ranks on this machine, started by ``torch.distributed.run``."""
 
-    On several machines the same command is to be started on each of them (the first one's runs the
-    rendezvous); ranks are then those of all together, shared evenly.
-
-    Attributes:
-        nodes: Machines.
-        endpoint: ``host:port`` of the rendezvous, on one of them; this machine alone needs none.
-    """
-
-    nodes: int = 1
-    endpoint: str = ""
     name: str = "torchrun"
 
-    def __post_init__(self) -> None:
-        if (self.nodes > 1) != bool(self.endpoint):
-            raise UsageError(
-                f"{self.nodes} machine(s) with rendezvous {self.endpoint!r}: several machines need"
-                " the host:port of one of them, and one machine needs none"
-            )
-
     def gpus(self) -> int:
-        """GPUs of this machine, times the number of machines."""
+        """GPUs of this machine."""
         import torch
 
-        return self.nodes * torch.cuda.device_count()
+        return torch.cuda.device_count()
 
     def command(self, job: Job) -> list[str]:
-        """The same on every machine.
-
-        Raises:
-            UsageError: The ranks cannot be shared evenly among the machines.
-        """
-        each, left = divmod(job.ranks, self.nodes)
-        if left:
-            raise UsageError(f"{job.ranks} ranks cannot be shared evenly by {self.nodes} machines")
-        where = ["--local-addr", _LOOPBACK] if self.nodes == 1 else []
+        """The ranks meet at a free port of this machine's own address."""
         return [
             "torch.distributed.run",
-            *("--nnodes", str(self.nodes), "--nproc-per-node", str(each)),
-            *("--rdzv-backend", "c10d", "--rdzv-endpoint", self.endpoint or f"{_LOOPBACK}:0"),
-            *("--rdzv-id", job.folder.root.name, "--log-dir", str(job.scratch), *where),
+            *("--nnodes", "1", "--nproc-per-node", str(job.ranks)),
+            *("--rdzv-backend", "c10d", "--rdzv-endpoint", f"{_LOOPBACK}:0"),
+            *("--local-addr", _LOOPBACK),
+            *("--rdzv-id", job.folder.root.name, "--log-dir", str(job.scratch)),
             # A rank that dies ends all of them: starting again is our own affair.
             *("--max-restarts", "0", "--monitor-interval", "0.2"),
             *("--signals-to-handle", "SIGHUP"),

@@ -21,8 +21,9 @@ class Patience:
     """How long ranks may be silent, in seconds.
 
     Attributes:
-        start: Until their first sign of life: they import, and load the model.
-        beat: From one sign of life to the next.
+        start: Until their first sign of life: they import, and find each other.
+        beat: From one sign of life to the next: they load the model, and measure the device; later
+            they take a step, validate, or draw previews.
         leave: Once they were asked to leave: they finish their step, and save.
     """
 
@@ -91,7 +92,7 @@ def _ending(job: Job, hung: str, marks: dict[Path, int], *, asked: bool) -> Endi
         return Ending(said["reason"], said["step"], said["message"], _words(job, marks))
     if hung:
         return Ending("hung", 0, hung, _words(job, marks))
-    if asked:
+    if asked and not job.folder.heartbeat.exists():
         return Ending("preempted", 0, "the ranks left before they had begun")
     return Ending("crashed", 0, "a rank died", _words(job, marks))
 

@@ -1,8 +1,11 @@
 """The end of a run: its last checkpoint becomes a model folder."""
 
+import logging
+
 import torch
 
 from catalog.release import Release
+from infra.errors import LimelightError
 from training.checkpoint.folder import step_folder
 from training.checkpoint.fragments import EMA, VALUE
 from training.checkpoint.merge import load_parameters
@@ -13,6 +16,8 @@ from training.model.folder import save_model
 from training.model.latents import LatentCodec
 from training.model.lcvd import Lcvd
 from training.recipe import Recipe
+
+_LOG = logging.getLogger(__name__)
 
 
 def write_model(
@@ -48,6 +53,24 @@ def write_model(
             "seal": release.record["seal"],
         },
         "codec": codec.digest,
-        "geometry": ReleaseClips(release).facts(0, "geometry").get("model"),
+        "geometry": geometry_of(release),
     }
     save_model(folder.model, network, recipe, facts, replace=True)
+
+
+def geometry_of(release: Release) -> dict[str, str] | None:
+    """What heads were modelled by, and what of them was drawn, where the model has a choice.
+
+    As the first clip tells whose facts can be read.
+
+    None, and a warning, where no clip's can: a finished model is not lost for that.
+    """
+    clips = ReleaseClips(release)
+    for clip in range(len(clips)):
+        try:
+            facts = clips.facts(clip, "geometry")
+            return {key: facts[key] for key in ("model", "region") if key in facts}
+        except (LimelightError, OSError, ValueError) as error:
+            _LOG.warning("what %s says of its geometry is lost: %s", clips.keys[clip], error)
+    _LOG.warning("no clip tells what heads were modelled by: the model's folder does not say it")
+    return None

@@ -1,6 +1,7 @@
 """The run folder: what lies in it, and the few files by which others follow a run."""
 
 import json
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ class RunFolder:
         model: The finished model's folder.
         ended: ``ended.json``, there only while no rank is at work on the run.
         fit: ``fit.json``, what was found to fit into memory (see `training.engine.ladder`).
-        heartbeat: Its time of change is that of the last sign of life of rank 0.
+        heartbeat: Its time of change is that of the last sign of life of any rank. They take
+            each step together, so that one speaks for all.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -56,11 +58,15 @@ class RunFolder:
     def end(self, reason: Reason, step: int, *, message: str = "") -> None:
         """Say that the run ended, and why.
 
+        Of several ranks that stop the first one's word stays: what follows comes of it.
+
         Args:
             reason: Why.
             step: Steps that were done, and saved unless it stopped.
             message: The error of a run that stopped.
         """
+        if reason == "stopped" and self.ended.exists():
+            return
         model = self.model.name if reason == "finished" else None
         record = {"reason": reason, "step": step, "model": model, "message": message}
         write_atomic(self.ended, (json.dumps(record) + "\n").encode(), point="run.ended")
@@ -81,7 +87,7 @@ class RunFolder:
 
 
 def read_log(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    """The whole lines of a log, oldest first; a torn last line is left out.
+    """The whole lines of a log, oldest first, up to the first that is torn.
 
     Args:
         path: A ``log.jsonl``.
@@ -89,9 +95,17 @@ def read_log(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    rows = [json.loads(line) for line in lines if line]
+    rows = takewhile(bool, map(parse_line, path.read_bytes().split(b"\n")[:-1]))
     return [row for row in rows if kind is None or row["kind"] == kind]
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """A line of a log; empty where it is torn: a machine went down while it was written."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) and row.keys() >= {"kind", "step"} else {}
 
 
 def cut_log(path: Path, step: int) -> None:

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from infra.storage import lake_errors
 from training.engine.distributed import World
 from training.loop.folder import RunFolder, cut_log
 
@@ -40,9 +41,11 @@ class RunLog:
         if writes:
             from torch.utils.tensorboard.writer import SummaryWriter as Board
 
-            cut_log(folder.log, step)
-            self._file = folder.log.open("a", encoding="utf-8")
-            self._board = Board(str(folder.tensorboard), purge_step=step + 1 if step else 0)
+            with lake_errors(folder.root):
+                cut_log(folder.log, step)
+                self._file = folder.log.open("a", encoding="utf-8")
+                self._board = Board(str(folder.tensorboard), purge_step=step + 1 if step else 0)
+        self._root = folder.root
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Append a line; its numbers go to TensorBoard as ``kind/name``.
@@ -51,26 +54,36 @@ class RunLog:
             kind: ``start``, ``step``, ``validation``, ``lost`` or ``event``.
             step: Steps done when it happened.
             **values: What is told. What is None is left out.
+
+        Raises:
+            LakeError: The disk is full or read-only.
         """
         if self._file is None or self._board is None:
             return
         told = {name: value for name, value in values.items() if value is not None}
-        self._file.write(json.dumps({"kind": kind, "step": step, **told}) + "\n")
-        self._file.flush()
-        for name, value in told.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        with lake_errors(self._root):
+            self._file.write(json.dumps({"kind": kind, "step": step, **told}) + "\n")
+            self._file.flush()
+            for name, value in told.items():
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
         """Show a picture, uint8 (H, W, 3), in TensorBoard."""
         if self._board is not None:
-            self._board.add_image(name, picture, step, dataformats="HWC")
+            with lake_errors(self._root):
+                self._board.add_image(name, picture, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write what is still held back.
+
+        Raises:
+            LakeError: The disk is full or read-only.
+        """
         if self._file is not None and self._board is not None:
-            self._file.close()
-            self._board.close()
+            with lake_errors(self._root):
+                self._file.close()
+                self._board.close()
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,7 @@ class StepSums:
         memory: Most bytes that any rank has held so far.
         lost: Samples that turned out damaged, and were replaced, in this step.
         leave: Whether any rank was told to leave.
+        unsaved: Whether a save of any rank is known to have gone wrong.
     """
 
     full: float
@@ -92,6 +106,7 @@ class StepSums:
     memory: int
     lost: int
     leave: bool
+    unsaved: bool
 
 
 class StepMeter:
@@ -126,16 +141,18 @@ class StepMeter:
         """Keep a sample's losses; where a pass is repeated, the last ones count."""
         self._parts[position] = torch.stack([full.detach(), portrait.detach()])
 
-    def sums(self, *, lost: int, leave: bool) -> StepSums:
+    def sums(self, *, lost: int, leave: bool, unsaved: bool) -> StepSums:
         """Put together what all ranks measured; every rank calls it, once a step.
 
         Args:
             lost: Samples that this rank had to replace.
             leave: Whether this rank was told to leave.
+            unsaved: Whether a save of this rank went wrong.
         """
         full, portrait = torch.stack(list(self._parts.values())).double().mean(0).tolist()
         wait = self._waited / self.seconds
-        mine = [full, portrait, wait, peak_memory(self._world), lost, float(leave)]
+        flags = float(leave), float(unsaved)
+        mine = [full, portrait, wait, peak_memory(self._world), lost, *flags]
         told = torch.tensor(mine, dtype=torch.float64, device=self._world.device)
         every = [torch.empty_like(told) for _ in range(self._world.size)]
         dist.all_gather(every, told)
@@ -148,6 +165,7 @@ class StepMeter:
             memory=int(most[3]),
             lost=int(total[4]),
             leave=bool(most[5]),
+            unsaved=bool(most[6]),
         )
 
 

@@ -139,25 +139,3 @@ class Objective:
 
     def _here(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device, non_blocking=True)
-
-
-def join(batches: Sequence[TrainingBatch]) -> TrainingBatch:
-    """Several batches as one, in order."""
-    if len(batches) == 1:
-        return batches[0]
-
-    def joined(name: str) -> Tensor | None:
-        parts = [getattr(batch, name) for batch in batches]
-        return None if parts[0] is None else torch.cat(parts)
-
-    return TrainingBatch(
-        positions=tuple(position for batch in batches for position in batch.positions),
-        keys=tuple(key for batch in batches for key in batch.keys),
-        reference=torch.cat([batch.reference for batch in batches]),
-        video=joined("video"),
-        mask=torch.cat([batch.mask for batch in batches]),
-        shading=torch.cat([batch.shading for batch in batches]),
-        landmarks=joined("landmarks"),
-        moments=joined("moments"),
-        lost=tuple(lost for batch in batches for lost in batch.lost),
-    )

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infra.storage import lake_errors
+from infra.storage import lake_errors, write_atomic
 from stages.encode import VideoWriter
 from training.diffusion.branches import guidance
 from training.diffusion.network import LcvdNetwork
@@ -156,5 +156,6 @@ def write_preview(folder: Path, step: int, frames: NDArray[np.uint8]) -> NDArray
             for frame in frames:
                 video.write(frame)
         partial.rename(path)
-        cv2.imwrite(str(path.with_suffix(".png")), sheet[..., ::-1])
+    _, png = cv2.imencode(".png", sheet[..., ::-1])
+    write_atomic(path.with_suffix(".png"), png.tobytes(), point="run.preview")
     return sheet

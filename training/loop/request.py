@@ -10,12 +10,18 @@ from infra.digests import digest_json
 from infra.errors import LakeError, UsageError
 from infra.storage import write_atomic
 from infra.tables import Table, parse_table
+from infra.toml_text import plain_toml
 from training.loop.folder import RunFolder
-from training.recipe import Recipe, differences, write_recipe
+from training.recipe import Recipe, differences
 
 FREE = ("engine", "run.steps", "run.keep", "run.save_every", "run.validate_every")
 """Keys, and tables, of a recipe that a run may change when it goes on: no sample and no weight
-depends on them but for rounding, or they say only how long and how often."""
+depends on them but for rounding, or they say only how long and how often. With the cosine schedule
+`run.steps` also says how fast the learning rate falls: another number of steps changes the rates
+of the steps that are left, not of those that were done."""
+
+LATENTS = "latents"
+"""Name, among a checkpoint's numbers, of whether its run uses the latent cache."""
 
 
 class RunRequest(Table):
@@ -79,7 +85,15 @@ def begin_run(folder: RunFolder, request: RunRequest) -> None:
     folder.root.mkdir(parents=True, exist_ok=True)
     text = json.dumps(request.model_dump(mode="json"), indent=2) + "\n"
     write_atomic(folder.request, text.encode(), point="run.request")
-    write_recipe(request.recipe, folder.recipe)
+    show_recipe(folder, request)
+
+
+def show_recipe(folder: RunFolder, request: RunRequest) -> None:
+    """Write the request's recipe as ``recipe.toml``: for people to read, and to start others from.
+
+    What counts is ``run.json``.
+    """
+    write_atomic(folder.recipe, plain_toml(request.recipe).encode(), point="run.recipe")
 
 
 def read_request(path: Path) -> RunRequest:
@@ -103,7 +117,7 @@ def bound_digest(recipe: Recipe) -> str:
 
     Defaults are left out: a run goes on after Limelight learnt another key.
     """
-    values = recipe.model_dump(mode="json", exclude_defaults=True)
+    values = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
     for free in FREE:
         table, _, key = free.partition(".")
         if key:

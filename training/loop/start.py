@@ -1,7 +1,9 @@
 """Where a run begins or goes on: what all ranks must agree on before the first step."""
 
+from shlex import quote
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 
 from catalog.lake import Lake
@@ -12,9 +14,9 @@ from training.checkpoint.opening import open_latest
 from training.checkpoint.stored import StoredCheckpoint
 from training.engine.config import share_of
 from training.engine.distributed import World
-from training.engine.ladder import Fit, load_wish
+from training.engine.ladder import Circumstances, Fit, load_wish
 from training.loop.folder import RunFolder
-from training.loop.request import RunRequest, bound_digest
+from training.loop.request import LATENTS, RunRequest, bound_digest
 from training.model.latents import LatentCodec
 from training.recipe import Recipe
 from training.samples.cache import LatentCache, cache_standing
@@ -59,20 +61,42 @@ def open_stored(folder: RunFolder, request: RunRequest, world: World) -> StoredC
     return stored
 
 
-def fitting(recipe: Recipe, folder: RunFolder, world: World) -> Fit:
-    """Micro-batch and checkpointing to begin with: the recipe's, or less, if less was found to fit.
+def anywhere(flag: bool, world: World) -> bool:
+    """Whether any rank says so; every rank calls it."""
+    if world.size == 1:
+        return flag
+    told = torch.tensor(float(flag), device=world.device)
+    dist.all_reduce(told, dist.ReduceOp.MAX)
+    return bool(told)
+
+
+def fitting(recipe: Recipe, folder: RunFolder, world: World) -> tuple[Fit, str]:
+    """Micro-batch and checkpointing to begin with, and why these if they are not the recipe's.
+
+    What an earlier start found to fit counts where it was found on the same device, with as many
+    ranks, and under the same table ``[engine]``. Every rank calls it, and gets the same.
 
     Raises:
         UsageError: The batch cannot be shared among the ranks.
     """
-    table, known = recipe.engine, load_wish(folder.fit)
-    size = min(table.micro_batch, share_of(recipe, world.size))
+    table = recipe.engine
+    asked = Fit(min(table.micro_batch, share_of(recipe, world.size)), table.checkpointing)
+    known = agreed(load_wish(folder.fit) if world.first else None, world)
     if known is None:
-        return Fit(size, table.checkpointing)
-    return Fit(min(size, known.micro_batch), table.checkpointing or known.checkpointing)
+        return asked, ""
+    if known.under != Circumstances.of(table, world):
+        return asked, f"begun with {asked}: what {folder.fit.name} tells was found under others"
+    fit = Fit(
+        min(asked.micro_batch, known.fit.micro_batch),
+        asked.checkpointing or known.fit.checkpointing,
+    )
+    if fit == asked:
+        return asked, ""
+    return fit, f"begun with {fit}, as an earlier start found ({folder.fit.name}), not with {asked}"
 
 
 def open_latents(
+    folder: RunFolder,
     request: RunRequest,
     release: Release,
     codec: LatentCodec,
@@ -86,6 +110,7 @@ def open_latents(
     half way would be one of the results.
 
     Args:
+        folder: The run's.
         request: The run's.
         release: What it trains on.
         codec: Its codec.
@@ -108,13 +133,9 @@ def open_latents(
         raise UsageError(
             f"the run began with the latent cache, but {cache.folder} lacks latents of"
             f" {request.release}",
-            hint=f"limelight cache {request.release}",
+            hint=f"limelight cache {request.release} --recipe {quote(str(folder.recipe))}",
         )
     return cache
-
-
-LATENTS = "latents"
-"""Name, among a checkpoint's numbers, of whether the run uses the latent cache."""
 
 
 def _whole(cache: LatentCache, release: Release, recipe: Recipe) -> bool:

@@ -17,19 +17,18 @@ from training.checkpoint.signals import StopRequest
 from training.checkpoint.writer import CheckpointWriter
 from training.engine.distributed import World
 from training.engine.engine import StepFacts, TrainingEngine
-from training.engine.ladder import save_wish
+from training.engine.ladder import Circumstances, Fit, Wish, save_wish
 from training.loop.finish import write_model
 from training.loop.folder import Reason, RunFolder, read_log
 from training.loop.meters import RunLog, StepMeter, StepSums
-from training.loop.objective import Objective, join
+from training.loop.objective import Objective
 from training.loop.previews import Previewer, write_preview
-from training.loop.request import RunRequest, bound_digest
+from training.loop.request import LATENTS, RunRequest, bound_digest
 from training.loop.speed import Utilisation
 from training.loop.start import (
-    LATENTS,
     agreed,
+    anywhere,
     everywhere,
-    fitting,
     open_latents,
     open_stored,
 )
@@ -38,7 +37,7 @@ from training.model.latents import load_codec
 from training.model.official import initial_model
 from training.model.tokens import load_token_encoder
 from training.samples.loader import LostSamples, TrainingLoader
-from training.samples.sample import TrainingBatch
+from training.samples.sample import TrainingSample, collate
 
 SKIPS = 32
 """Steps in a row that may be skipped, since their gradients are not finite: fp16's loss scale
@@ -61,13 +60,22 @@ class Trainer:
         folder: The run's.
         world: This rank's place.
         stop: Hears signals to leave.
+        fit: Micro-batch and checkpointing to begin with.
+        why: Why these, if the recipe asks for others.
 
     Raises:
         LimelightError: Release, weights, checkpoint or recipe do not allow it; it says why.
     """
 
     def __init__(
-        self, request: RunRequest, folder: RunFolder, world: World, stop: StopRequest
+        self,
+        request: RunRequest,
+        folder: RunFolder,
+        world: World,
+        stop: StopRequest,
+        *,
+        fit: Fit,
+        why: str = "",
     ) -> None:
         recipe = request.recipe
         self._request, self._recipe, self._folder = request, recipe, folder
@@ -75,11 +83,11 @@ class Trainer:
         self._release = request.open_release()
         stored = open_stored(folder, request, world)
         network = initial_model(recipe.model, recipe.run.seed)
-        self._engine = TrainingEngine(network, recipe, world, fit=fitting(recipe, folder, world))
+        self._engine = TrainingEngine(network, recipe, world, fit=fit)
         self._codec = load_codec(recipe.model, world.device, self._engine.dtype)
         tokens = load_token_encoder(recipe.model, world.device, self._engine.dtype)
         self._objective = Objective(recipe, self._codec, tokens, world.device)
-        self._cache = open_latents(request, self._release, self._codec, world, stored)
+        self._cache = open_latents(folder, request, self._release, self._codec, world, stored)
         if stored:
             self._engine.load(stored)
         self._stored = stored
@@ -91,12 +99,12 @@ class Trainer:
             start_step=self._engine.step,
             micro_batch=1,
             cache=self._cache,
-            device=world.device,
         )
         self._validator = Validator(recipe, self._release, self._objective, world)
         shown = self._validator.samples[: recipe.run.preview_clips]
         self._previewer = Previewer(recipe, self._objective, shown, world.device)
         self._lost = self._lost_before()
+        self._why = why
         self._skipped = 0
 
     def train(self) -> Reason:
@@ -120,19 +128,23 @@ class Trainer:
             if self._due(run.validate_every) and not validated:
                 self._validate(log)
             self._set_random()
+            if self._leaves():
+                return "preempted"
             for meter, samples in self._samples():
                 facts = engine.train_step(samples, self._passes(meter))
-                sums = self._sums(meter, samples, log)
+                sums = self._sums(meter, samples, log, unsaved=writer.failed)
                 self._check(facts, samples)
                 self._tell(facts, sums, meter, speed, log)
                 last = engine.step == run.steps
-                if self._due(run.save_every) or sums.leave:
-                    state = self._state()
-                    writer.save(engine.step, engine.fragments(), state, wait=last or sums.leave)
+                if self._due(run.save_every) or sums.leave or sums.unsaved:
+                    self._save(writer, wait=last or sums.leave)
                 if sums.leave:
                     return "preempted"
                 if self._due(run.validate_every):
                     self._validate(log)
+                    if self._leaves():
+                        self._save(writer, wait=True)
+                        return "preempted"
         if world.first:
             write_model(self._folder, engine.step, self._recipe, self._release, self._codec)
         return "finished"
@@ -142,25 +154,40 @@ class Trainer:
         """Steps done."""
         return self._engine.step
 
+    @property
+    def fit(self) -> Fit:
+        """Micro-batch and checkpointing that it is at."""
+        return self._engine.fit
+
+    def _leaves(self) -> bool:
+        """Whether any rank was told to leave; every rank asks at the same places.
+
+        A rank that was told once stays told: what this ended early, is ended for good.
+        """
+        return anywhere(bool(self._stop.flag), self._world)
+
     def _due(self, every: int) -> bool:
         return self._engine.step % every == 0 or self._engine.step == self._recipe.run.steps
 
     # What goes in.
 
-    def _samples(self) -> Iterator[tuple[StepMeter, list[TrainingBatch]]]:
-        """For each step that is left a meter, which began to count, and this rank's samples."""
-        with closing(cast("Generator[TrainingBatch]", iter(self._loader))) as batches:
+    def _samples(self) -> Iterator[tuple[StepMeter, list[TrainingSample]]]:
+        """For each step that is left a meter, which began to count, and this rank's samples.
+
+        They are in the machine's memory; a pass brings those that it takes to the device.
+        """
+        with closing(cast("Generator[TrainingSample]", self._loader.samples())) as every:
             while self._engine.step < self._recipe.run.steps:
                 meter = StepMeter(self._world)
                 with meter.waiting():
-                    samples = list(islice(batches, self._engine.share))
+                    samples = list(islice(every, self._engine.share))
                 yield meter, samples
 
-    def _passes(self, meter: StepMeter) -> Callable[[Sequence[TrainingBatch]], Tensor]:
+    def _passes(self, meter: StepMeter) -> Callable[[Sequence[TrainingSample]], Tensor]:
         """Some samples' mean loss, whose terms are told to the meter."""
 
-        def objective(samples: Sequence[TrainingBatch]) -> Tensor:
-            batch = join(samples)
+        def objective(samples: Sequence[TrainingSample]) -> Tensor:
+            batch = collate(samples, self._world.device)
             draws = self._objective.training_draws(batch.positions)
             losses = self._objective.losses(self._engine, batch, draws)
             for position, full, portrait in zip(
@@ -173,10 +200,12 @@ class Trainer:
 
     # What comes out.
 
-    def _sums(self, meter: StepMeter, samples: Sequence[TrainingBatch], log: RunLog) -> StepSums:
+    def _sums(
+        self, meter: StepMeter, samples: Sequence[TrainingSample], log: RunLog, *, unsaved: bool
+    ) -> StepSums:
         """What all ranks measured; samples that were lost are told, and counted on every rank."""
-        mine = [lost for batch in samples for lost in batch.lost]
-        sums = meter.sums(lost=len(mine), leave=bool(self._stop.flag))
+        mine = [lost for sample in samples for lost in sample.lost]
+        sums = meter.sums(lost=len(mine), leave=bool(self._stop.flag), unsaved=unsaved)
         if sums.lost:
             every = everywhere(mine, self._world)
             log.write("lost", self._engine.step, samples=every)
@@ -185,13 +214,13 @@ class Trainer:
             self._lost.add(every)
         return sums
 
-    def _check(self, facts: StepFacts, samples: Sequence[TrainingBatch]) -> None:
+    def _check(self, facts: StepFacts, samples: Sequence[TrainingSample]) -> None:
         """Stop where numbers are no numbers any more."""
         self._skipped = self._skipped + 1 if facts.skipped else 0
         most = SKIPS if self._recipe.engine.precision == "fp16" else 1
         if math.isfinite(facts.loss) and self._skipped < most:
             return
-        keys = everywhere([key for batch in samples for key in batch.keys], self._world)
+        keys = everywhere([sample.key for sample in samples], self._world)
         what = "loss is" if not math.isfinite(facts.loss) else "gradients are"
         raise TrainingStoppedError(
             f"the {what} not finite in step {facts.step + 1}, of the samples {', '.join(keys)}",
@@ -206,7 +235,8 @@ class Trainer:
         for event in facts.events:
             log.write("event", self._engine.step, message=event)
         if facts.events and self._world.first:
-            save_wish(self._folder.fit, facts.fit)
+            under = Circumstances.of(self._recipe.engine, self._world)
+            save_wish(self._folder.fit, Wish(facts.fit, under))
         seconds, batch = meter.seconds, self._recipe.run.batch
         log.write(
             "step",
@@ -229,7 +259,13 @@ class Trainer:
         )
 
     def _validate(self, log: RunLog) -> None:
-        """Validate, and draw previews; all ranks take part in both."""
+        """Validate, and draw previews; all ranks take part in both.
+
+        Told to leave, they do neither: a validation that was not made is made when the run goes
+        on, previews are not drawn again.
+        """
+        if self._leaves():
+            return
         step = self._engine.step
         self._folder.beat()
         found = self._validator.run(self._engine)
@@ -246,7 +282,7 @@ class Trainer:
             seconds=found.seconds,
         )
         self._folder.beat()
-        if self._recipe.run.preview_clips:
+        if self._recipe.run.preview_clips and not self._leaves():
             frames = self._previewer.run(self._engine)
             if self._world.first:
                 log.picture("preview", step, write_preview(self._folder.previews, step, frames))
@@ -260,6 +296,9 @@ class Trainer:
             seed_random(self._recipe.run.seed, self._world.rank, 0)
         else:
             self._stored.restore_random(self._world.rank, self._world.size)
+
+    def _save(self, writer: CheckpointWriter, *, wait: bool) -> None:
+        writer.save(self._engine.step, self._engine.fragments(), self._state(), wait=wait)
 
     def _state(self) -> RunState:
         position = self._engine.step * self._recipe.run.batch
@@ -283,7 +322,7 @@ class Trainer:
         )
 
     def _speed(self, log: RunLog) -> Utilisation:
-        """Say how the run starts; and measure what the device could do."""
+        """Say how the run starts, and on what; and measure what the device could do."""
         speed = Utilisation(self._recipe, self._objective.shapes, self._world)
         log.write(
             "start",
@@ -297,6 +336,14 @@ class Trainer:
             sample_flops=speed.sample,
             peak_flops=speed.peak,
         )
+        if self._why:
+            _LOG.info("%s", self._why)
+            log.write("event", self._engine.step, message=self._why)
+        if lost := self._validator.lost:
+            for key, reason in lost:
+                _LOG.warning("validation sample %s is damaged: %s", key, reason)
+            split = self._validator.split
+            log.write("lost", self._engine.step, samples=lost, split=split, validation=True)
         return speed
 
     def _validated(self, step: int) -> bool:
@@ -305,9 +352,9 @@ class Trainer:
         return agreed(any(row["step"] == step for row in rows), self._world)
 
     def _lost_before(self) -> LostSamples:
-        """What the run lost before the checkpoint from which it goes on."""
+        """What the run lost of its training before the checkpoint from which it goes on."""
         lost = LostSamples(self._recipe.data.max_lost)
         for row in read_log(self._folder.log, "lost"):
-            if row["step"] <= self._engine.step:
+            if row["step"] <= self._engine.step and not row.get("validation"):
                 lost.add((key, reason) for key, reason in row["samples"])
         return lost

@@ -1,7 +1,9 @@
 """Validation: the loss on people who are not trained on, by the averaged weights.
 
 Frames, noise and noise levels follow from the release and the recipe alone, so that the numbers of
-two steps, or of two runs of one recipe, can be compared.
+two steps, or of two runs of one recipe, can be compared. A damaged sample breaks that: another is
+taken in its place, and the log's line of kind ``lost`` tells it. Only starts with the same such
+lines, or with none, can be compared.
 """
 
 import logging
@@ -64,6 +66,7 @@ class Validator:
     Attributes:
         split: Where the samples are from.
         samples: All of them, on every rank, unchanged by augmentation.
+        lost: (key, reason) of the samples that turned out damaged, and were replaced.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Validator:
         self.samples: list[TrainingSample] = [
             reader[position] for position in range(recipe.run.validate_clips)
         ]
+        self.lost = [lost for sample in self.samples for lost in sample.lost]
 
     @property
     def held_out(self) -> bool:

@@ -90,13 +90,20 @@ class TrainingLoader:
             LakeError: A sample is damaged, and so is all that was drawn in its place.
             EngineError: A reading process died, or hangs.
         """
-        steps = range(self._start, self._recipe.run.steps)
-        every = (part for step in steps for part in self._step(step))
-        samples = self._samples(position for part in every for position in part)
+        samples = self.samples()
         while batch := [sample for _, sample in zip(range(self._size), samples, strict=False)]:
             yield collate(batch, self._device, self._dtype)
 
-    def _samples(self, positions: Iterable[int]) -> Iterator[TrainingSample]:
+    def samples(self) -> Iterator[TrainingSample]:
+        """The same samples one by one, as they are read: bytes, in this machine's memory.
+
+        Raises:
+            LakeError: As in iterating.
+            EngineError: As in iterating.
+        """
+        steps = range(self._start, self._recipe.run.steps)
+        every = (part for step in steps for part in self._step(step))
+        positions = (position for part in every for position in part)
         data = self._recipe.data
         if not data.workers:
             yield from map(self.reader.__getitem__, positions)
@@ -113,6 +120,8 @@ class TrainingLoader:
             worker_init_fn=_one_thread,
             multiprocessing_context=context,
             timeout=min(_LOOK, data.wait_seconds),
+            # Else it would draw its seed out of the run's own random numbers.
+            generator=torch.Generator().manual_seed(self._recipe.run.seed),
         )
         yield from _watched(loader, data.wait_seconds)
 
@@ -134,11 +143,13 @@ def _watched(loader: "DataLoader[Any]", wait_seconds: float) -> Iterator[Trainin
                     f"a process that reads training samples died: {error}",
                     hint="it was killed, perhaps for want of memory: lower data.workers,"
                     " data.prefetch or data.size",
+                    may_pass=True,
                 ) from error
             if monotonic() - since > wait_seconds:
                 raise EngineError(
                     f"no training sample came for {wait_seconds:g} seconds",
                     hint="the disk hangs, or data.wait_seconds is too short for it",
+                    may_pass=True,
                 ) from error
             continue
         if sample is None:

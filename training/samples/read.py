@@ -46,8 +46,8 @@ class SampleReader:
         cache: The video's latents, in place of its pictures.
 
     Raises:
-        UsageError: The split has no clip that is long enough; or a changed sample is asked of
-            what cannot give it.
+        UsageError: The split has no clip that is long enough; or the release lacks what the
+            recipe looks at; or a changed sample is asked of what cannot give it.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class SampleReader:
         data = recipe.data
         nothing = AugmentTable(flip=0, zoom=0, colour=0, light=0)
         self.clips = ReleaseClips(release, split)
+        _require_members(release, recipe)
         window = Window(data.frames - 1, data.stride)
         self.stream = SampleStream(self.clips.lengths, window, seed=recipe.run.seed)
         self._seed = recipe.run.seed
@@ -142,6 +143,23 @@ class SampleReader:
         if change.colours:
             video = change.colours(video)
         return _Window(video, mask, conditions.shading(light), None)
+
+
+def _require_members(release: Release, recipe: Recipe) -> None:
+    """Refuse a release none of whose samples has what the recipe looks at.
+
+    A single sample that lacks it is a damaged one, and is replaced; these all would be.
+    """
+    filmed = ["mesh.mp4", *(["kpmap.mp4"] if "landmarks" in recipe.model.adapters else [])]
+    needed = filmed if recipe.data.conditions == "film" else ["params.npz"]
+    for member in ["video.mp4", "mask.mp4", *needed]:
+        if member not in release.members:
+            raise UsageError(
+                f"{release.path} has no {member}, which the recipe {recipe.name} with"
+                f' data.conditions = "{recipe.data.conditions}" needs;'
+                f" its samples have {', '.join(release.members)}",
+                hint="build a release that has it, or choose other data.conditions",
+            )
 
 
 def _reason(error: Exception) -> str:
