@@ -62,6 +62,7 @@ def recipe(conditions: str) -> Recipe:
     return Recipe.model_validate(
         {
             "model": {"adapters": ("shading", "reference", "landmarks")},
+            "conditions": {"scheme": "paper"},
             "data": {
                 "size": SIZE,
                 "frames": FRAMES,

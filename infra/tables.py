@@ -15,9 +15,11 @@ from infra.errors import UsageError
 
 
 class Table(BaseModel):
-    """Base of every table: frozen, and strict about unknown keys."""
+    """Base of every table: frozen, strict about unknown keys, its numbers finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 T = TypeVar("T", bound=BaseModel)

@@ -3,6 +3,7 @@
 import pytest
 
 from infra.errors import UsageError
+from infra.tables import Table
 from training.recipe import (
     RECIPES,
     Recipe,
@@ -37,9 +38,14 @@ def test_the_explained_recipe_is_the_recipe(name, tmp_path):
 
 
 def test_every_field_is_documented():
-    comments = recipe_toml(Recipe()).splitlines()
-    keys = [i for i, line in enumerate(comments) if " = " in line and not line.startswith("#")]
-    assert all(comments[i - 1].startswith("#") for i in keys)
+    tables = [Recipe]
+    for table in tables:
+        for name, field in table.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Table):
+                tables.append(field.annotation)
+            else:
+                assert field.description, f"{table.__name__}.{name}"
+    assert len(tables) == 10
 
 
 def test_a_file_changes_the_recipe_that_it_is_based_on(tmp_path):
@@ -78,6 +84,15 @@ def test_an_override_needs_no_quotes():
         ("conditions.full=0.5", r"full \+ unlit \+ bare \+ posed is 0.8; it must be 1"),
         ("data.stride=[4, 1]", r"1 <= first <= second is needed"),
         ("engine.micro_batch=3", r"run.batch = 8 is no multiple of engine.micro_batch = 3"),
+        ("model.channels=[320, 640, 1280, -1]", r"model.channels.3 = -1 is not allowed"),
+        ("model.heads=[5, 10, 20, 0]", r"model.heads.3 = 0 is not allowed"),
+        ("model.channels=[]", r"model.channels = \[\] is not allowed"),
+        ("optimizer.rate=nan", r"optimizer.rate = nan is not allowed"),
+        ("sampling.sigma_max=inf", r"sampling.sigma_max = inf is not allowed"),
+        ("optimizer.betas=[0.9, 1.0]", r"optimizer.betas.1 = 1.0 is not allowed"),
+        ("run.seed=9223372036854775808", r"run.seed = 9223372036854775808 is not allowed"),
+        ("sampling.sigma_min=700", r"sigma_min = 700 must be less than sigma_max = 700"),
+        ('model.adapters=["shading", "landmarks"]', r"landmarks, which conditions.posed = 0"),
         ("sampling.overlap=16", r"sampling.overlap = 16 must be less than sampling.window = 16"),
     ],
 )

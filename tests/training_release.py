@@ -123,6 +123,7 @@ def dome_recipe(**data: Any) -> Recipe:
     return Recipe.model_validate(
         {
             "model": {"adapters": ("shading", "reference", "landmarks")},
+            "conditions": {"scheme": "paper"},
             "data": table | data,
             "run": {"batch": 4, "steps": 3},
         }

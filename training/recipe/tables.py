@@ -4,7 +4,7 @@ The defaults are those of the recipe ``lcvd``, which is ours; ``lcvd-paper`` and
 TOML files beside this module that say only what they change, as a user's own recipe does.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,10 @@ from infra.tables import Table
 
 Stream = Literal["shading", "reference", "landmarks"]
 """A picture that an adapter looks at: shading renders, the reference's picture, keypoint maps."""
+
+
+_Count = Annotated[int, Field(ge=1)]
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ModelTable(Table):
@@ -22,9 +26,9 @@ class ModelTable(Table):
     authors' trained UNet and adapters; `random`, none."""
     adapters: tuple[Stream, ...] = ("shading", "reference")
     """Pictures that are summed into the UNet's input, each by an adapter of its own."""
-    channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    channels: tuple[_Count, ...] = Field((320, 640, 1280, 1280), min_length=1)
     """Width of each level of the UNet, the finest first."""
-    heads: tuple[int, ...] = (5, 10, 20, 20)
+    heads: tuple[_Count, ...] = (5, 10, 20, 20)
     """Attention heads of each level. They change no tensor's shape, but every result."""
     layers: int = Field(2, ge=1, le=4)
     """Residual blocks a level."""
@@ -153,8 +157,8 @@ class OptimizerTable(Table):
     """`adamw` is PyTorch's; `adamw8bit` is that of bitsandbytes, with states of 8 bits."""
     rate: float = Field(1e-5, gt=0)
     """Learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of the first and the second moment."""
+    betas: tuple[_Decay, _Decay] = (0.9, 0.999)
+    """Decay of the first and the second moment; each at least 0, and less than 1."""
     epsilon: float = Field(1e-8, gt=0)
     """Added to the denominator."""
     weight_decay: float = Field(0.01, ge=0)
@@ -194,7 +198,7 @@ class RunTable(Table):
     """Optimizer steps."""
     batch: int = Field(8, ge=1)
     """Samples an optimizer step, over all ranks."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Of every random number."""
     save_every: int = Field(1000, ge=1)
     """Steps from checkpoint to checkpoint; the last step is always saved."""
@@ -228,6 +232,14 @@ class SamplingTable(Table):
     overlap: int = Field(6, ge=1)
     """Slots that neighbouring windows share, the reference's among them."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "SamplingTable":
+        if not self.sigma_min < self.sigma_max:
+            raise ValueError(
+                f"sigma_min = {self.sigma_min:g} must be less than sigma_max = {self.sigma_max:g}"
+            )
+        return self
+
 
 class Recipe(Table):
     """All that decides a training run but the release."""
@@ -248,6 +260,15 @@ class Recipe(Table):
         asked = self.conditions.scheme == "branches" and self.conditions.posed > 0
         if asked and "landmarks" not in self.model.adapters:
             raise ValueError("conditions.posed needs landmarks among model.adapters")
+        if (
+            self.conditions.scheme == "branches"
+            and not asked
+            and "landmarks" in self.model.adapters
+        ):
+            raise ValueError(
+                "model.adapters has landmarks, which conditions.posed = 0 never shows: set"
+                " conditions.posed above 0, or leave landmarks out"
+            )
         if self.run.batch % self.engine.micro_batch:
             raise ValueError(
                 f"run.batch = {self.run.batch} is no multiple of engine.micro_batch ="
