@@ -15,6 +15,7 @@ from tests.rule import rule_state
 from training.model.adapters import Adapter
 from training.model.folder import MODEL, UNET, load_model, save_model, save_official
 from training.model.lcvd import Lcvd
+from training.model.new_folder import new_folder
 from training.recipe import Recipe, load_recipe
 
 RECIPE = Recipe.model_validate(
@@ -143,6 +144,23 @@ def test_a_record_that_cannot_be_read_is_an_error(folder, change, match):
         load_model(folder, CPU, torch.float32)
 
 
+@pytest.mark.parametrize("name", [UNET, "recipe.toml", "adapters/shading.safetensors"])
+def test_a_record_that_leaves_a_file_out_is_damaged(folder, name):
+    record = json.loads((folder / MODEL).read_text())
+    del record["files"][name]
+    (folder / MODEL).write_text(json.dumps(record))
+    with pytest.raises(LakeError, match=r"is damaged: it (does not|should) list .*" + name):
+        load_model(folder, CPU, torch.float32)
+
+
+def test_a_record_that_lists_a_file_elsewhere_is_damaged(folder):
+    record = json.loads((folder / MODEL).read_text())
+    record["files"]["../secret"] = "0" * 64
+    (folder / MODEL).write_text(json.dumps(record))
+    with pytest.raises(LakeError, match=r"is damaged: it should list .*secret"):
+        load_model(folder, CPU, torch.float32)
+
+
 def test_weights_that_do_not_go_with_the_recipe_are_refused(lcvd, tmp_path):
     table = RECIPE.model.model_copy(update={"luma": 3})
     save_model(tmp_path / "model", lcvd, RECIPE.model_copy(update={"model": table}), FACTS)
@@ -194,6 +212,19 @@ def test_what_a_killed_save_left_is_put_right_by_the_next(lcvd, folder):
         save_model(folder, lcvd, RECIPE, {"step": 13})
     assert names(folder) == ["model"]
     assert load_model(folder, CPU, torch.float32).facts == FACTS
+
+
+def test_a_killed_save_of_another_folder_is_left_alone(tmp_path):
+    others = tmp_path / ".ab.0123.new"
+    others.mkdir()
+    with new_folder(tmp_path / "[ab]*", known_by="a") as new:
+        (new / "a").write_bytes(b"")
+    own = tmp_path / ".[a].0123.new"
+    own.mkdir()
+    with new_folder(tmp_path / "[a]", known_by="a") as new:
+        (new / "a").write_bytes(b"")
+    assert others.exists()
+    assert not own.exists()
 
 
 @pytest.mark.parametrize("pth", [False, True])

@@ -38,6 +38,9 @@ FORMAT = 1
 MODEL = "model.json"
 RECIPE = "recipe.toml"
 UNET = "unet/diffusion_pytorch_model.safetensors"
+_CONFIG = "unet/config.json"
+
+_COPY_AGAIN = "copy the folder again from where it was made"
 
 
 class _Record(BaseModel):
@@ -117,7 +120,9 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Loaded
         UsageError: Its recipe has keys that are not known here.
     """
     record = _record(folder)
+    _check_file(folder, RECIPE, record)  # it tells which files there are
     recipe = load_recipe(folder / RECIPE)
+    _check_files(folder, recipe, record)
     with torch.device("meta"):
         lcvd = Lcvd.build(recipe.model)
     _load(lcvd.unet, folder / UNET, device, dtype)
@@ -161,7 +166,7 @@ def _adapter_file(stream: str) -> str:
 
 
 def _record(folder: Path) -> _Record:
-    """What a model folder says of itself, after a look at every file."""
+    """What a model folder says of itself."""
     path = folder / MODEL
     try:
         record = _Record.model_validate_json(path.read_bytes())
@@ -173,30 +178,48 @@ def _record(folder: Path) -> _Record:
     except ValidationError as error:
         raise LakeError(
             f"{path} is damaged, or of another version: {error.errors()[0]['msg']}",
-            hint="copy the folder again from where it was made",
+            hint=_COPY_AGAIN,
         ) from error
     if record.format != FORMAT:
         raise LakeError(
             f"{folder} has format {record.format}; this version of Limelight reads {FORMAT}",
             hint="read it with the version that wrote it",
         )
-    for name, digest in record.files.items():
-        _check_file(folder / name, digest)
     return record
 
 
-def _check_file(path: Path, digest: str) -> None:
+def _check_files(folder: Path, recipe: Recipe, record: _Record) -> None:
+    """Make sure that a record lists the files of such a model, no others, and that they are whole.
+
+    One that is not listed would be read unseen.
+    """
+    wanted = {_CONFIG, UNET, RECIPE, *map(_adapter_file, recipe.model.adapters)}
+    wrong = wanted ^ record.files.keys()
+    if wrong:
+        raise LakeError(
+            f"{folder / MODEL} is damaged: it should list {', '.join(sorted(wanted))}, and"
+            f" lists {', '.join(sorted(record.files)) or 'nothing'}",
+            hint=_COPY_AGAIN,
+        )
+    for name in sorted(wanted - {RECIPE}):
+        _check_file(folder, name, record)
+
+
+def _check_file(folder: Path, name: str, record: _Record) -> None:
+    path, digest = folder / name, record.files.get(name)
+    if digest is None:
+        raise LakeError(f"{folder / MODEL} is damaged: it does not list {name}", hint=_COPY_AGAIN)
     try:
         found = digest_file(path)
     except OSError as error:
         raise LakeError(
             f"cannot read {path}, which its model folder should hold: {error.strerror}",
-            hint="copy the folder again from where it was made",
+            hint=_COPY_AGAIN,
         ) from error
     if found != digest:
         raise LakeError(
             f"{path} is damaged: its sha256 is {found}, not {digest}",
-            hint="copy the folder again from where it was made",
+            hint=_COPY_AGAIN,
         )
 
 
@@ -214,9 +237,7 @@ def _load(net: nn.Module, path: Path, device: torch.device, dtype: torch.dtype) 
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise LakeError(
-            f"cannot read {path}: {error}", hint="copy the folder again from where it was made"
-        ) from error
+        raise LakeError(f"cannot read {path}: {error}", hint=_COPY_AGAIN) from error
     check_state(net, state, name=str(path))
     # Copied: tensors in the file's own memory change if somebody writes into it.
     copies = {key: each.to(device, dtype, copy=True) for key, each in state.items()}

@@ -1,5 +1,6 @@
 """A folder of files that is there whole or not at all."""
 
+import glob
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -75,11 +76,12 @@ def _put(new: Path, folder: Path, old: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     """Undo what a process that was killed left behind."""
-    for old in folder.parent.glob(f".{folder.name}.*.old"):
+    name = glob.escape(folder.name)
+    for old in folder.parent.glob(f".{name}.*.old"):
         if not folder.exists():
             old.rename(folder)
     for end in ("old", "new"):
-        for left in folder.parent.glob(f".{folder.name}.*.{end}"):
+        for left in folder.parent.glob(f".{name}.*.{end}"):
             shutil.rmtree(left)
 
 
