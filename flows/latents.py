@@ -28,12 +28,14 @@ def require_cacheable(recipe: Recipe) -> None:
         UsageError: It cuts out other squares, colours them, or lights them anew.
     """
     if not fits_cache(recipe):
-        changes = recipe.data.augment
+        changes = {key: getattr(recipe.data.augment, key) for key in ("zoom", "colour", "light")}
+        drawn = {key: value for key, value in changes.items() if value}
+        told = " and ".join(f"{key} = {value:g}" for key, value in drawn.items())
+        sets = " ".join(f"--set data.augment.{key}=0" for key in drawn)
         raise UsageError(
-            f"the recipe {recipe.name} draws zoom = {changes.zoom:g}, colour = {changes.colour:g}"
-            f" and light = {changes.light:g} anew for every sample, so that its pictures cannot be"
-            " encoded beforehand",
-            hint="--set data.augment.zoom=0 --set data.augment.colour=0 --set data.augment.light=0",
+            f"the recipe {recipe.name} draws {told} anew for every sample, so that its pictures"
+            " cannot be encoded beforehand",
+            hint=f"limelight train RELEASE --recipe {recipe.name} --cache {sets}",
         )
 
 

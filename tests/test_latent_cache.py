@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from catalog.lake import Lake
+from flows.latents import require_cacheable
 from infra.errors import LakeError, UsageError
 from tests.training_release import dome_recipe, dome_release
 from training.data import ReleaseClips
@@ -150,3 +151,13 @@ def test_changes_that_make_other_pictures_are_refused(release, cache):
 def test_latents_of_another_codec_are_refused(release, cache):
     with pytest.raises(UsageError, match="for the codec 0123abcd, not other"):
         build_cache(cache, release, Means(digest="other"), mirrored=False)
+
+
+def test_what_is_to_be_changed_for_the_cache_is_one_command():
+    recipe = dome_recipe(augment={"zoom": 0.2, "colour": 0, "light": 0.5})
+    with pytest.raises(UsageError, match=r"draws zoom = 0.2 and light = 0.5 anew") as caught:
+        require_cacheable(recipe)
+    assert caught.value.hint == (
+        "limelight train RELEASE --recipe lcvd --cache"
+        " --set data.augment.zoom=0 --set data.augment.light=0"
+    )

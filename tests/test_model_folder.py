@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from infra import faults
 from infra.errors import LakeError, UsageError, WeightsError
 from stages.models.nets import one_thread
 from tests.rule import rule_state
+from training.loop import finish
 from training.model.adapters import Adapter
 from training.model.folder import MODEL, UNET, load_model, save_model, save_official
 from training.model.lcvd import Lcvd
@@ -159,6 +161,15 @@ def test_a_record_that_lists_a_file_elsewhere_is_damaged(folder):
     (folder / MODEL).write_text(json.dumps(record))
     with pytest.raises(LakeError, match=r"is damaged: it should list .*secret"):
         load_model(folder, CPU, torch.float32)
+
+
+def test_a_model_tells_what_drew_its_shading(monkeypatch):
+    clips = MagicMock(keys=["lost", "told"])
+    clips.__len__.return_value = 2
+    told = {"frames": 9, "model": "deca", "region": "lcvd"}
+    clips.facts.side_effect = [LakeError("damaged"), told]
+    monkeypatch.setattr(finish, "ReleaseClips", lambda release: clips)
+    assert finish.geometry_of(None) == {"model": "deca", "region": "lcvd"}
 
 
 def test_weights_that_do_not_go_with_the_recipe_are_refused(lcvd, tmp_path):

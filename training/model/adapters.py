@@ -8,9 +8,6 @@ the three are alike.
 import torch
 from torch import nn
 
-FACTOR = 8
-"""Pixels of a picture to one of the features, along each side."""
-
 _CONVOLUTIONS = (
     # in, out, kernel, stride
     (3, 3, 3, 1),

@@ -10,12 +10,13 @@ from catalog.release import Release
 from infra.errors import LakeError, LimelightError, UsageError
 from stages.matting import hard_mask
 from training.data import ReleaseClips
+from training.model.latents import FACTOR
 from training.recipe.tables import AugmentTable, Recipe
 from training.samples.augment import Augmentation
 from training.samples.cache import LatentCache
 from training.samples.conditions import WindowConditions
 from training.samples.quotient import coarse, relight
-from training.samples.sample import FACTOR, TrainingSample, as_tensor
+from training.samples.sample import TrainingSample, as_tensor
 from training.samples.view import View
 from training.sampling import Draw, Purpose, SampleStream, Window, generator
 

@@ -9,9 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-FACTOR = 8
-"""Pixels of a picture to one of its latents, along each side."""
-
 
 @dataclass(frozen=True)
 class TrainingSample:
