@@ -1,21 +1,28 @@
 """How a rank ends: what it says of it, and what it leaves to another start."""
 
 import json
+import sys
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from infra.errors import EngineError, LakeError
 from tests.releases import make_release, sample
+from tests.training_release import damage
 from training import run
 from training.engine import distributed
 from training.engine.distributed import World
 from training.engine.ladder import Fit, load_wish
 from training.launch.host import HOST
 from training.loop import start
+from training.loop.finish import geometry_of
 from training.loop.folder import RunFolder
-from training.loop.request import RunRequest, begin_run
+from training.loop.meters import RunLog
+from training.loop.request import RunRequest, begin_run, bound_digest
 from training.recipe import load_recipe
 
 LOST = EngineError("a process that reads died", hint="it was killed", may_pass=True)
@@ -41,9 +48,6 @@ class Trainer:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A run, whose ranks are this process, and whose trainer is ours."""
-    import sys
-    from types import SimpleNamespace
-
     release = make_release(tmp_path / "lake", [sample(1)])
     folder = RunFolder(tmp_path / "lake" / "runs" / "run")
     recipe = load_recipe("lcvd-tiny", ["engine.micro_batch=4", "engine.checkpointing=true"])
@@ -117,3 +121,27 @@ def test_what_fitted_under_other_settings_is_left_aside(folder):
     fit, why = start.fitting(recipe, folder, world)
     assert fit == Fit(4, checkpointing=True)
     assert "found under others" in why
+
+
+def test_a_run_may_be_called_otherwise_by_its_recipe_but_not_be_another():
+    recipe = load_recipe("lcvd-tiny")
+    assert bound_digest(recipe.model_copy(update={"name": "mine"})) == bound_digest(recipe)
+    assert bound_digest(load_recipe("lcvd-tiny", ["optimizer.rate=1"])) != bound_digest(recipe)
+
+
+def test_a_full_disk_under_the_log_is_told(tmp_path):
+    log = RunLog(RunFolder(tmp_path), step=0, writes=True)
+    log._file.close()
+    with Path("/dev/full").open("w") as log._file, pytest.raises(LakeError, match="is full"):
+        log.write("step", 1, loss=0.5)
+
+
+def test_a_finished_model_is_not_lost_for_a_damaged_clip(tmp_path):
+    facts = {"geometry": {"model": "mediapipe_mesh"}}
+    samples = [replace(sample(number), facts=facts, split="train") for number in (1, 2)]
+    release = make_release(tmp_path / "lake", samples)
+    keys = sorted(release.index["key"].to_pylist())
+    one = damage(release, tmp_path / "one", keys[0], "json")
+    assert geometry_of(one) == {"model": "mediapipe_mesh"}
+    both = damage(one, tmp_path / "both", keys[1], "json")
+    assert geometry_of(both) is None

@@ -46,6 +46,7 @@ def recipe(**tables: dict[str, Any]) -> Recipe:
             "luma": 3,
             "chroma": 1,
         },
+        "conditions": {"scheme": "branches"},
         "optimizer": {"rate": 3e-3, "warmup": 2, "schedule": "constant", "ema": 0.9},
         "engine": {"zero": 1, "precision": "fp32", "micro_batch": 1, "threads": 1}
         | {"checkpointing": False},
@@ -191,6 +192,22 @@ def test_told_to_leave_a_run_saves_and_goes_on_bit_by_bit(runs, whole):
     assert 1 <= said["step"] < STEPS
     assert (folder.checkpoints / f"step-{said['step']:08d}").is_dir()
     assert runs.train(folder) == [0]
+    assert outcome(folder) == outcome(whole)
+
+
+def test_told_to_leave_before_its_first_step_a_run_takes_none(runs):
+    folder = runs.begin("early", recipe())
+    assert runs.train(folder, term=0) == [75]
+    assert (folder.ending()["reason"], folder.ending()["step"]) == ("preempted", 0)
+    assert losses(folder) == []
+
+
+def test_a_save_that_failed_is_made_up_for_at_the_next_step(runs, whole):
+    folder = runs.begin("made-up", recipe())
+    assert runs.train(folder, fault="eio@checkpoint.manifest.write.before#1") == [0]
+    saved = {path.name for path in folder.checkpoints.iterdir()}
+    assert "step-00000002" not in saved
+    assert "step-00000003" in saved
     assert outcome(folder) == outcome(whole)
 
 

@@ -60,7 +60,7 @@ def attend(job, pids):
         if late or set(codes.values()) - {0, 75}:
             for pid in set(pids) - set(codes):
                 os.kill(pid, signal.SIGKILL)
-        if term is not None and any(row["step"] >= term for row in read_log(log, "step")):
+        if term is not None and any(row["step"] >= term for row in read_log(log)):
             term = None
             os.kill(pids[-1], signal.SIGTERM)
         time.sleep(0.005)
