@@ -30,7 +30,8 @@ _WINDOWS = 2
 """Windows in one pass, at least: a pass costs much for being begun (`benchmarks/sampler.py`)."""
 
 _GPU_LATENTS = 2 * 64 * 64
-"""Latents of a frame, over all windows of a pass, that fill a GPU: two windows of 512 pixels."""
+"""Of one frame in each window of a pass: on a GPU smaller pictures go through in more windows, up
+to the work of the fewest at 512 pixels."""
 
 
 class Generator:
