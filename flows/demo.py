@@ -152,7 +152,10 @@ class Shown:
 
 
 def relight_held_out(
-    lake: Path, run: Mapping[str, Any], progress: Callable[[str, int, int | None], None]
+    lake: Path,
+    run: Mapping[str, Any],
+    progress: Callable[[str, int, int | None], None],
+    frames: int | None = None,
 ) -> Shown:
     """Relight the portrait that was not trained on, from both sides, and write the run's page.
 
@@ -160,18 +163,25 @@ def relight_held_out(
         lake: The demo's.
         run: What the training flow returned.
         progress: Told what is done, as by `training.relight.relight.relight`.
+        frames: How many are relit at most.
     """
     from evaluation.light_change import relit_change
     from evaluation.run_page import Relit, fall, write_run_page
     from training.loop.folder import RunFolder, read_log
     from training.relight.models import choose_model
+    from training.relight.options import RelightOptions
     from training.relight.relight import relight
 
     model = choose_model(lake, run["model"])
     clip = lake.with_name("demo-clips") / held_out_clip(lake)
     left, right = (
         relight(
-            model, clip, lake.with_name(f"demo-light-{side}.mp4"), light=side, progress=progress
+            model,
+            clip,
+            lake.with_name(f"demo-light-{side}.mp4"),
+            light=side,
+            options=RelightOptions(frames=frames),
+            progress=progress,
         )
         for side in ("left", "right")
     )

@@ -22,6 +22,9 @@ def demo(
         int | None,
         typer.Option("--steps", min=0, help="Of training; 0 leaves out training and relighting."),
     ] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Most frames that are relit.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build a release from six real clips, train a small model on it, and relight a clip."""
@@ -41,7 +44,7 @@ def demo(
     if steps != 0:
         run = run_training(parts.training_parameters(root, steps), quiet=as_json)
         with relight_bars(hidden=as_json) as progress:
-            shown = parts.relight_held_out(root, run, progress)
+            shown = parts.relight_held_out(root, run, progress, frames)
         told |= {"training": shown.page, **shown.films}
         answer |= {"run": run, **shown.to_json()}
         if not as_json:
