@@ -13,7 +13,7 @@ import pytest
 from flows.demo import HELD_OUT
 from tests.browser import screenshot
 
-pytestmark = [pytest.mark.ray, pytest.mark.prefect]
+pytestmark = [pytest.mark.ray, pytest.mark.prefect, pytest.mark.timeout(600)]
 
 
 def limelight(*arguments, lake=None, timeout=240, **environment):
@@ -55,7 +55,7 @@ def processes_about(lake):
 def demo(tmp_path_factory):
     """What `limelight demo --json` says, cut short in training and relighting; and its lake."""
     lake = tmp_path_factory.mktemp("demo") / "lake"
-    done = limelight("demo", "--steps", "1", "--frames", "6", "--json", lake=lake, timeout=290)
+    done = limelight("demo", "--steps", "1", "--frames", "6", "--json", lake=lake, timeout=500)
     assert done.returncode == 0, done.stderr
     yield json.loads(done.stdout), lake
     limelight("down", lake=lake)
