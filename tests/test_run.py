@@ -18,7 +18,7 @@ from training.engine import distributed
 from training.engine.distributed import World
 from training.engine.ladder import Fit, load_wish
 from training.launch.host import HOST
-from training.loop import start
+from training.loop import start, validation
 from training.loop.finish import geometry_of
 from training.loop.folder import RunFolder
 from training.loop.meters import RunLog
@@ -132,8 +132,22 @@ def test_a_run_may_be_called_otherwise_by_its_recipe_but_not_be_another():
 def test_a_full_disk_under_the_log_is_told(tmp_path):
     log = RunLog(RunFolder(tmp_path), step=0, writes=True)
     log._file.close()
-    with Path("/dev/full").open("w") as log._file, pytest.raises(LakeError, match="is full"):
+    log._file = Path("/dev/full").open("w")  # noqa: SIM115 - the log closes it
+    with pytest.raises(LakeError, match="is full"):
         log.write("step", 1, loss=0.5)
+    with pytest.raises(LakeError, match="is full"):
+        log.close()
+
+
+def test_validation_knows_which_samples_it_lost(monkeypatch):
+    damaged = SimpleNamespace(lost=(("a clip", "its video is damaged"),))
+    monkeypatch.setattr(
+        validation, "held_out", lambda *_: ("val", [damaged, SimpleNamespace(lost=())])
+    )
+    recipe = load_recipe("lcvd-tiny", ["run.validate_clips=2"])
+    world = World(0, 1, 0, torch.device("cpu"))
+    judge = validation.Validator(recipe, None, None, world)
+    assert judge.lost == [("a clip", "its video is damaged")]
 
 
 def test_a_finished_model_is_not_lost_for_a_damaged_clip(tmp_path):

@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -81,9 +81,8 @@ class RunLog:
             LakeError: The disk is full or read-only.
         """
         if self._file is not None and self._board is not None:
-            with lake_errors(self._root):
+            with lake_errors(self._root), closing(self._board):
                 self._file.close()
-                self._board.close()
 
 
 @dataclass(frozen=True)

@@ -339,12 +339,17 @@ class Trainer:
         if self._why:
             _LOG.info("%s", self._why)
             log.write("event", self._engine.step, message=self._why)
-        if lost := self._validator.lost:
+        self._tell_lost_validation(log)
+        return speed
+
+    def _tell_lost_validation(self, log: RunLog) -> None:
+        """Tell what validation lost, once: again only where it changed since the last start."""
+        lost = [list(pair) for pair in self._validator.lost]
+        rows = [row for row in read_log(self._folder.log, "lost") if "split" in row]
+        if lost != (rows[-1]["samples"] if rows else []):
             for key, reason in lost:
                 _LOG.warning("validation sample %s is damaged: %s", key, reason)
-            split = self._validator.split
-            log.write("lost", self._engine.step, samples=lost, split=split, validation=True)
-        return speed
+            log.write("lost", self._engine.step, samples=lost, split=self._validator.split)
 
     def _validated(self, step: int) -> bool:
         """Whether the log has a validation of a step: it may have been cut off right after."""
@@ -355,6 +360,6 @@ class Trainer:
         """What the run lost of its training before the checkpoint from which it goes on."""
         lost = LostSamples(self._recipe.data.max_lost)
         for row in read_log(self._folder.log, "lost"):
-            if row["step"] <= self._engine.step and not row.get("validation"):
+            if row["step"] <= self._engine.step and "split" not in row:
                 lost.add((key, reason) for key, reason in row["samples"])
         return lost

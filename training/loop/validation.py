@@ -2,8 +2,8 @@
 
 Frames, noise and noise levels follow from the release and the recipe alone, so that the numbers of
 two steps, or of two runs of one recipe, can be compared. A damaged sample breaks that: another is
-taken in its place, and the log's line of kind ``lost`` tells it. Only starts with the same such
-lines, or with none, can be compared.
+taken in its place. The log tells it when a run starts, by a line of kind ``lost`` with the split;
+what lies before such a line and what lies after it are not to be compared.
 """
 
 import logging
