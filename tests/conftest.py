@@ -14,9 +14,13 @@ from flows.server import (
     start_server,
     stop_server,
 )
+from infra.processes import yielding_threads
 
 if TYPE_CHECKING:
     import torch
+
+# Two workers of pytest share two cores, and each may use torch.
+yielding_threads()
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -19,6 +19,7 @@ import sys
 from datetime import timedelta
 
 from infra.errors import LimelightError
+from infra.processes import yielding_threads
 from training.checkpoint.signals import PREEMPTED_EXIT_CODE, StopRequest
 from training.launch.host import HOST
 from training.loop.folder import Reason, RunFolder
@@ -77,9 +78,7 @@ def _forget_the_last_end(folder: RunFolder) -> None:
 
 def _share_cores(threads: int) -> None:
     """Give this rank its share of the machine's cores."""
-    # Read when torch is loaded. Threads that spin while they wait take the core from the one that
-    # they wait for, where others want it too: on two busy cores a step took 10 to 15 times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    yielding_threads()
     import torch
 
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -9,6 +9,7 @@ from flows.cli.build import clip_rows, show_summary
 from flows.cli.common import JsonOption, LakeOption, console, emit, show_path, show_table
 from flows.cli.driver import run_build, run_training, supervise
 from flows.cli.relight import relight_bars
+from infra.processes import yielding_threads
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +30,7 @@ def demo(
 ) -> None:
     """Build a release from six real clips, train a small model on it, and relight a clip."""
     supervise(lake, keep_server=False)
+    yielding_threads()
     from evaluation.preview import write_preview
     from flows import demo as parts
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from flows.cli.common import JsonOption, LakeOption, console, emit, show_path, stderr
+from infra.processes import yielding_threads
 from stages.geometry import GeometryConfig
 from stages.matting import MattingConfig
 from training.relight.align import Align
@@ -111,6 +112,7 @@ def relight(
     as_json: JsonOption = False,
 ) -> None:
     """Relight a video, or let a portrait move as a video does, under a light of your choice."""
+    yielding_threads()
     from training.relight.models import choose_model
     from training.relight.relight import relight as run
 
