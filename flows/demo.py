@@ -140,8 +140,8 @@ class Shown:
     def findings(self) -> list[str]:
         """What was measured, a sentence each."""
         return [
-            f"the portrait's loss on held-out frames fell by {100 * self.fall:.0f}%",
-            f"light from the right rather than the left changes {self.change}",
+            f"The portrait's loss on held-out frames fell by {100 * self.fall:.0f}%.",
+            f"Light from the right rather than the left changes {self.change}.",
         ]
 
     def to_json(self) -> dict[str, Any]:

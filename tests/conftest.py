@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +15,12 @@ from flows.server import (
     start_server,
     stop_server,
 )
-from infra.processes import yielding_threads
 
 if TYPE_CHECKING:
     import torch
 
-# Two workers of pytest share two cores, and each may use torch.
-yielding_threads()
+# Two workers of pytest share two cores, and each may use torch: see `yielding_threads`.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
