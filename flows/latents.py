@@ -16,18 +16,13 @@ from training.samples.cache import (
 )
 
 
-def fits_cache(recipe: Recipe) -> bool:
-    """Whether samples are left as they are encoded, but for being mirrored."""
-    return recipe.data.augment.keeps_pictures
-
-
 def require_cacheable(recipe: Recipe) -> None:
     """Refuse a recipe whose samples change after they would have been encoded.
 
     Raises:
         UsageError: It cuts out other squares, colours them, or lights them anew.
     """
-    if not fits_cache(recipe):
+    if not recipe.data.augment.keeps_pictures:
         changes = {key: getattr(recipe.data.augment, key) for key in ("zoom", "colour", "light")}
         drawn = {key: value for key, value in changes.items() if value}
         told = " and ".join(f"{key} = {value:g}" for key, value in drawn.items())

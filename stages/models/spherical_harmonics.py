@@ -9,7 +9,7 @@ zero without its factor of pi.
 Frame: right-handed, x to the picture's right, y up, z towards the viewer.
 """
 
-from math import pi, sqrt
+from math import cos, pi, sin, sqrt
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ CONSTANTS: NDArray[np.float64] = np.array(
     [1 / sqrt(4 * pi), *[_LINEAR] * 3, *[_QUADRATIC] * 3, _QUADRATIC / 2, _ZONAL]
 )
 """Factor of each polynomial, float64 (9,)."""
+
+_COSINE = np.array([1 / pi, *[2 * pi / 3] * 3, *[pi / 4] * 5])  # see `far_lamp`
 
 
 @register_jitable
@@ -49,6 +51,20 @@ def basis(normals: NDArray[Any]) -> NDArray[Any]:
     """
     x, y, z = np.moveaxis(normals, -1, 0)
     return np.stack(polynomials(x, y, z), axis=-1) * CONSTANTS.astype(normals.dtype)
+
+
+def far_lamp(azimuth: float, elevation: float) -> NDArray[np.float64]:
+    """Coefficients (9,) of a far lamp that gives 1 where it meets a surface squarely.
+
+    By the addition theorem they are the harmonics' own values in its direction: our basis there,
+    without the clamped cosine's coefficients, which it carries in its constants but for order zero.
+
+    Args:
+        azimuth: In radians: 0 before the face, above 0 to the picture's right.
+        elevation: In radians, above 0 up.
+    """
+    direction = [sin(azimuth) * cos(elevation), sin(elevation), cos(azimuth) * cos(elevation)]
+    return basis(np.array(direction)) / _COSINE
 
 
 def shade(light: NDArray[Any], normals: NDArray[Any]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ exposure (`exposed`).
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import radians
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from infra.errors import UsageError
 from stages.models.light import LUMINANCE
 from stages.models.shading import ALBEDO
-from stages.models.spherical_harmonics import COEFFICIENTS, CONSTANTS, polynomials, shade
+from stages.models.spherical_harmonics import COEFFICIENTS, CONSTANTS, far_lamp, shade
 
 LightLike = str | Path | NDArray[Any] | Sequence[Any] | Mapping[str, Any]
 """A light: a name, a file, coefficients, or several of them over time (see `lights`)."""
@@ -56,19 +57,9 @@ class Lamp:
     colour: tuple[float, float, float] = _WHITE
 
     def coefficients(self) -> NDArray[np.float64]:
-        """Its light, (9, 3).
-
-        A direction's coefficients are the spherical harmonics' own values there (Ramamoorthi and
-        Hanrahan 2001), and DECA's constants hold the clamped cosine but for order zero's pi.
-        """
-        turn, rise = np.radians([self.azimuth, self.elevation])
-        x, y, z = np.cos(rise) * np.sin(turn), np.sin(rise), np.cos(rise) * np.cos(turn)
-        values = np.array(polynomials(x, y, z)) * CONSTANTS * _FROM_DECA
+        """Its light, (9, 3)."""
+        values = far_lamp(radians(self.azimuth), radians(self.elevation))
         return np.outer(values, self.colour) * self.strength
-
-
-# The harmonics' own constants, over DECA's: pi for order 0, else one over the cosine's.
-_FROM_DECA = np.array([np.pi, *[3 / (2 * np.pi)] * 3, *[4 / np.pi] * 5])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ portrait's soft alpha: the ground keeps its light.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import cos, pi, sin
 from typing import Any
 
 import cv2
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from stages.models.light import LUMINANCE
 from stages.models.shading import Surface
-from stages.models.spherical_harmonics import COEFFICIENTS, CONSTANTS, basis, shade
+from stages.models.spherical_harmonics import COEFFICIENTS, CONSTANTS, far_lamp, shade
 
 _LEAST = 0.15  # of the mean shading: what is darker is no measure of the light on it
 _GAIN = 2.5  # most that a pixel is brightened or, over 1, darkened
@@ -30,7 +29,6 @@ _WHITE = 0.92  # luminance that all but the brightest skin stays below
 _BRIGHTEST = 95  # percentile of the skin that this is asked of
 _COARSE = 64  # side of the pictures on which the ratio is carried on, at least
 _REACHES = (0.25, 0.1, 0.04, 0.02)  # standard deviations of the neighbourhoods, in pictures
-_COSINE = np.array([1 / pi, *[2 * pi / 3] * 3, *[pi / 4] * 5])  # see `_lamp`
 _ENOUGH = 0.2  # share of a neighbourhood that must be face for its mean to be taken as it is
 
 
@@ -60,22 +58,11 @@ class DrawnLight:
         even = np.zeros(COEFFICIENTS)
         even[0] = 1 / CONSTANTS[0]
         # A lamp's mean over the half of the normals that it shines on is one half.
-        lamp = 2 * _lamp(self.azimuth, self.elevation)
+        lamp = 2 * far_lamp(self.azimuth, self.elevation)
         form = (1 - self.strength) * even + self.strength * lamp
         mean = float(shade(np.repeat(form[:, None], 3, 1), normals).mean())
         colour = shade(own, normals).mean(axis=0) * (self.energy / mean)
         return (form[:, None] * colour).astype(np.float32)
-
-
-def _lamp(azimuth: float, elevation: float) -> NDArray[np.float64]:
-    """Coefficients (9,) of the clamped cosine about a direction.
-
-    By the addition theorem they are the harmonics' own values there, each order times the
-    cosine's coefficient (Ramamoorthi and Hanrahan 2001), which our basis carries in its
-    constants, but for order zero.
-    """
-    direction = [sin(azimuth) * cos(elevation), sin(elevation), cos(azimuth) * cos(elevation)]
-    return basis(np.array(direction)) / _COSINE
 
 
 def relight(
