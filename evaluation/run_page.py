@@ -87,7 +87,7 @@ def write_run_page(
         sheets=_sheets(folder.previews),
         films=[(each, _film_url(each.film)) for each in relit],
         events=[row["message"] for row in read_log(folder.log, "event")],
-        lost=[pair for row in read_log(folder.log, "lost") for pair in row["samples"]],
+        lost=_lost(read_log(folder.log, "lost")),
     )
 
 
@@ -134,6 +134,22 @@ def _details(
     if len(starts) > 1:
         details.append(("started", f"{len(starts)} times"))
     return details
+
+
+def _lost(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Damaged samples: key, what each was left out of, and why.
+
+    Training tells of each as it comes upon it; validation of all of its own, anew where they
+    changed.
+    """
+    validation = [row for row in rows if "split" in row][-1:]
+    training = [row for row in rows if "split" not in row]
+    return [
+        (key, place, reason)
+        for place, told in (("training", training), ("validation", validation))
+        for row in told
+        for key, reason in row["samples"]
+    ]
 
 
 def _plots(
