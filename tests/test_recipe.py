@@ -9,6 +9,7 @@ from training.recipe import (
     Recipe,
     differences,
     load_recipe,
+    override_recipe,
     recipe_toml,
     write_recipe,
 )
@@ -71,6 +72,7 @@ def test_an_override_needs_no_quotes():
     overrides = ["run.steps=9", "model.token=colours", "data.stride=[1, 1]"]
     recipe = load_recipe("lcvd", overrides)
     assert (recipe.run.steps, recipe.model.token, recipe.data.stride) == (9, "colours", (1, 1))
+    assert override_recipe(load_recipe("lcvd"), overrides) == recipe
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from flows.cli.common import (
 from flows.cli.driver import run_training, supervise
 from flows.cli.recipes import explain as explain_recipes
 from infra.errors import UsageError
-from training.recipe import RECIPES, Recipe, load_recipe
+from training.recipe import RECIPES, Recipe, load_recipe, override_recipe
 
 RecipeOption = Annotated[
     str, typer.Option("--recipe", help=f"{', '.join(RECIPES)}, or a TOML file.")
@@ -191,8 +191,7 @@ def _begun(
     lake: Path, release: str, name: str, overrides: list[str]
 ) -> tuple[str, str, Recipe, str]:
     """Release, version, recipe and name of a run that is to go on."""
-    from flows.runs import request_of, run_folder
-    from training.loop.request import show_recipe
+    from flows.runs import request_of
 
     opened = Lake.open(lake)
     if not name:
@@ -200,9 +199,7 @@ def _begun(
     request = request_of(opened, name)
     if release and release != request.release:
         raise UsageError(f"the run {name} is trained on {request.release}, not on {release}")
-    folder = run_folder(opened, name)
-    show_recipe(folder, request)  # run.json counts, whatever became of this file
-    recipe = load_recipe(folder.recipe, overrides)
+    recipe = override_recipe(request.recipe, overrides)
     return request.release, request.version, recipe, name
 
 

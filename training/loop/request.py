@@ -85,14 +85,7 @@ def begin_run(folder: RunFolder, request: RunRequest) -> None:
     folder.root.mkdir(parents=True, exist_ok=True)
     text = json.dumps(request.model_dump(mode="json"), indent=2) + "\n"
     write_atomic(folder.request, text.encode(), point="run.request")
-    show_recipe(folder, request)
-
-
-def show_recipe(folder: RunFolder, request: RunRequest) -> None:
-    """Write the request's recipe as ``recipe.toml``: for people to read, and to start others from.
-
-    What counts is ``run.json``.
-    """
+    # For people to read, and to start others from: what counts is run.json.
     write_atomic(folder.recipe, plain_toml(request.recipe).encode(), point="run.recipe")
 
 

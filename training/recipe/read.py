@@ -38,6 +38,18 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return parse_table(Recipe, values, str(source))
 
 
+def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe already in hand, with what `load_recipe`'s ``overrides`` change of it.
+
+    Raises:
+        UsageError: An unknown key, or a value that is not allowed.
+    """
+    values = recipe.model_dump(mode="json")
+    for override in overrides:
+        _override(values, override)
+    return parse_table(Recipe, values, recipe.name)
+
+
 def parse_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
     """A recipe out of tables that hold all of it, such as a checkpoint's."""
     return parse_table(Recipe, values, origin)
