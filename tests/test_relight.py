@@ -291,17 +291,21 @@ def test_a_light_that_changes_is_recorded_in_few_numbers_that_make_it_again():
 
 
 @pytest.mark.parametrize(
-    ("told", "wanted"),
+    ("told", "asked", "drawn"),
     [
-        ({"model": "deca", "region": "lcvd"}, ("deca", "lcvd")),
-        ({"model": "mediapipe_mesh"}, ("mediapipe_mesh", "face")),
-        ("deca", ("deca", "face")),
-        (None, ("mediapipe_mesh", "face")),
+        ({"model": "deca", "region": "lcvd"}, "", ("deca", "lcvd")),
+        ({"model": "deca", "region": "lcvd"}, "deca", ("deca", "lcvd")),
+        ({"model": "deca", "region": "lcvd"}, "mediapipe_mesh", ("mediapipe_mesh", "face")),
+        ({"model": "mediapipe_mesh"}, "", ("mediapipe_mesh", "face")),
+        ({"model": "mediapipe_mesh"}, "deca", ("deca", "face")),
+        ("deca", "", ("deca", "face")),
+        (None, "", ("mediapipe_mesh", "face")),
+        (None, "deca", ("deca", "face")),
     ],
 )
-def test_shading_is_drawn_as_the_model_was_trained_with(model, told, wanted):
-    geometry = trained_geometry(replace(model, facts={"geometry": told}))
-    assert (geometry.model, geometry.deca.region) == wanted
+def test_shading_is_drawn_as_the_model_was_trained_with(model, told, asked, drawn):
+    geometry = trained_geometry(replace(model, facts={"geometry": told}), asked)
+    assert (geometry.model, geometry.deca.region) == drawn
 
 
 def test_landmarks_that_a_model_was_never_shown_do_not_drive_it():

@@ -11,7 +11,6 @@ from rich.progress import Progress as Bars
 
 from flows.cli.common import JsonOption, LakeOption, console, emit, show_path, stderr
 from infra.processes import yielding_threads
-from stages.geometry import GeometryConfig
 from stages.matting import MattingConfig
 from training.relight.align import Align
 from training.relight.composite import Background
@@ -115,7 +114,9 @@ def relight(
     yielding_threads()
     from training.relight.models import choose_model
     from training.relight.relight import relight as run
+    from training.relight.relight import trained_geometry
 
+    loaded = choose_model(lake, model)
     options = RelightOptions(
         mode=mode,
         align=align,
@@ -126,12 +127,11 @@ def relight(
         steps=steps,
         seed=seed,
         frames=frames,
-        geometry=GeometryConfig(model=geometry) if geometry else None,
+        geometry=trained_geometry(loaded, geometry or ""),
         matting=MattingConfig(model=matting),
         crf=crf,
         grid=grid,
     )
-    loaded = choose_model(lake, model)
     with relight_bars(hidden=as_json) as progress:
         made = run(
             loaded,

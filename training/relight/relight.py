@@ -132,23 +132,33 @@ def relight(
         return results.publish(facts)
 
 
-def trained_geometry(model: LoadedModel) -> GeometryConfig:
+def trained_geometry(model: LoadedModel, wanted: str = "") -> GeometryConfig:
     """What drew the shading that a model was trained with, as its facts tell.
 
     A build's default, where they tell nothing.
+
+    Args:
+        model: To relight with.
+        wanted: Name of a geometry model. If it is the one that they tell of, the region that they
+            tell is drawn, too: the model knows no other. Else it draws what a build's would.
+
+    Raises:
+        UsageError: What they tell is not known here.
     """
     told = model.facts.get("geometry")
     if isinstance(told, str):  # as models of before had it
         told = {"model": told}
     if not isinstance(told, Mapping) or told.get("model") not in GEOMETRY_MODELS:
-        return GeometryConfig()
+        told = {"model": wanted or GeometryConfig().model}
+    elif wanted not in ("", told["model"]):
+        told = {"model": wanted}
     deca = {"region": told["region"]} if "region" in told else {}
     try:
         return GeometryConfig.model_validate({"model": told["model"], "deca": deca})
     except ValidationError as error:
         raise UsageError(
             f"the model was trained with the geometry {dict(told)}, which is not known here",
-            hint="choose one with --geometry",
+            hint="choose another with --geometry",
         ) from error
 
 
