@@ -10,6 +10,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from infra.errors import LimelightError
@@ -99,6 +107,24 @@ def table_of(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Table:
     for row in rows:
         table.add_row(*[_cell(value) for value in row.values()])
     return table
+
+
+def bars(*, remaining: bool = False, hidden: bool = False) -> Progress:
+    """Bars on standard error, gone at their end: words, bar, how many of how many, time.
+
+    Args:
+        remaining: Show the time that is left, not the time that went by.
+        hidden: Show nothing.
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn() if remaining else TimeElapsedColumn(),
+        console=stderr,
+        transient=True,
+        disable=hidden,
+    )
 
 
 def human_bytes(number: float) -> str:

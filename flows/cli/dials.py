@@ -6,10 +6,9 @@ from typing import Any, Self
 
 from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from flows.cli.common import stderr
+from flows.cli.common import bars, stderr
 from flows.course import Course
 
 
@@ -18,13 +17,7 @@ class Dials:
 
     def __init__(self, course: Course) -> None:
         self._course = course
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=stderr,
-        )
+        self._bar = bars()
         self._task = self._bar.add_task(course.step, total=None)
         self._live = Live(
             console=stderr, get_renderable=self._render, refresh_per_second=2, transient=True

@@ -12,10 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from catalog.lake import Lake
-from flows.cli.common import INTERRUPTED, end, stderr
+from flows.cli.common import INTERRUPTED, bars, end, stderr
 from flows.server import (
     BUILD_DEPLOYMENT,
     TRAIN_DEPLOYMENT,
@@ -148,15 +146,7 @@ class Bar:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=stderr,
-            transient=True,
-            get_time=None,
-        )
+        self._progress = bars()
 
     def __enter__(self) -> Self:
         tally = self._tally

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from rich.progress import Progress, TaskID
 
-from flows.cli.common import JsonOption, LakeOption, console, emit, show_path, stderr
+from flows.cli.common import JsonOption, LakeOption, bars, console, emit, show_path
 from infra.processes import yielding_threads
 from stages.matting import MattingConfig
 from training.relight.align import Align
@@ -157,29 +156,21 @@ def relight(
 class _Progress:
     """A bar for each part of the work, from when it begins."""
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
+    def __init__(self, display: Progress) -> None:
+        self._display = display
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, part: str, done: int, total: int | None) -> None:
         if part not in self._tasks:
-            self._tasks[part] = self._bars.add_task(_PARTS[part], total=total)
-        self._bars.update(self._tasks[part], completed=done, total=total)
+            self._tasks[part] = self._display.add_task(_PARTS[part], total=total)
+        self._display.update(self._tasks[part], completed=done, total=total)
 
 
 @contextmanager
 def relight_bars(*, hidden: bool) -> Iterator[_Progress]:
     """A progress display for `training.relight.relight.relight`."""
-    with Bars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=stderr,
-        transient=True,
-        disable=hidden,
-    ) as bars:
-        yield _Progress(bars)
+    with bars(remaining=True, hidden=hidden) as display:
+        yield _Progress(display)
 
 
 def _report(facts: dict[str, Any]) -> None:

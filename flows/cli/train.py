@@ -5,19 +5,18 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from catalog.lake import Lake
 from catalog.release import Release
 from flows.cli.common import (
     JsonOption,
     LakeOption,
+    bars,
     console,
     emit,
     human_bytes,
     show_path,
     show_table,
-    stderr,
 )
 from flows.cli.driver import run_training, supervise
 from flows.cli.recipes import explain as explain_recipes
@@ -130,15 +129,7 @@ def cache(
         console.print(
             f"{before.done:,} of {total:,} entries are there, {human_bytes(before.bytes)}"
         )
-    with Progress(
-        TextColumn("encoding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=stderr,
-        transient=True,
-        disable=as_json or not before.missing,
-    ) as bar:
+    with bars(remaining=True, hidden=as_json or not before.missing) as bar:
         task = bar.add_task("encoding", total=total)
         after = before
         if before.missing:
