@@ -7,15 +7,20 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from diffusers.models import UNetSpatioTemporalConditionModel
-from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from catalog.lake import Lake
+from flows.cli.app import app
 from infra import faults
 from infra.errors import LakeError, UsageError, WeightsError
 from stages.models.nets import one_thread
+from tests.releases import make_release, sample
 from tests.rule import rule_state
 from training.loop import finish
+from training.loop.folder import RunFolder
+from training.loop.request import RunRequest, begin_run
 from training.model.adapters import Adapter
-from training.model.folder import MODEL, UNET, load_model, save_model, save_official
+from training.model.folder import MODEL, UNET, load_model, save_model
 from training.model.lcvd import Lcvd
 from training.model.new_folder import new_folder
 from training.recipe import Recipe, load_recipe
@@ -238,22 +243,24 @@ def test_a_killed_save_of_another_folder_is_left_alone(tmp_path):
     assert not own.exists()
 
 
-@pytest.mark.parametrize("pth", [False, True])
-def test_the_authors_code_can_load_what_is_exported(lcvd, tmp_path, pth):
-    save_official(tmp_path / "official", lcvd, pth=pth)
-    end = "pth" if pth else "safetensors"
-    states = {
-        name: torch.load(path, weights_only=True) if pth else load_file(path)
-        for name in ("unet", "light_embedder", "ref_embedder", "head_embedder")
-        if (path := tmp_path / "official" / f"{name}.{end}")
-    }
-    assert len(list((tmp_path / "official").iterdir())) == 4
+def test_the_authors_code_can_load_what_is_exported(lcvd, tmp_path):
+    release = make_release(tmp_path, [sample(1)])
+    run_folder = RunFolder(tmp_path / "runs" / "talk")
+    begin_run(run_folder, RunRequest.of(Lake(tmp_path), release, RECIPE))
+    out = tmp_path / "official"
+    command = ["runs", "talk", "--export", str(out), "--lake", str(tmp_path)]
+    early = CliRunner().invoke(app, command)
+    assert "has no model yet" in str(early.exception)
+    save_model(run_folder.model, lcvd, RECIPE, FACTS)
+    assert CliRunner().invoke(app, command).exit_code == 0
+    states = {path.stem: torch.load(path, weights_only=True) for path in out.iterdir()}
     loaded = Lcvd.build(RECIPE.model)
-    loaded.unet.load_state_dict(states["unet"], strict=True)
-    loaded.adapters["shading"].load_state_dict(states["light_embedder"], strict=True)
-    loaded.adapters["reference"].load_state_dict(states["ref_embedder"], strict=True)
-    assert torch.equal(run(loaded.eval().requires_grad_(False)), run(lcvd))
+    loaded.unet.load_state_dict(states.pop("unet"), strict=True)
+    loaded.adapters["shading"].load_state_dict(states.pop("light_embedder"), strict=True)
+    loaded.adapters["reference"].load_state_dict(states.pop("ref_embedder"), strict=True)
+    for name, tensor in lcvd.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
     absent = Adapter(32)
-    absent.load_state_dict(states["head_embedder"], strict=True)
+    absent.load_state_dict(states.pop("head_embedder"), strict=True)
     assert not absent(torch.rand(1, 3, 16, 16)).any()
-    save_official(tmp_path / "official", lcvd, pth=pth, replace=True)
+    assert not states

@@ -20,6 +20,7 @@ from flows.cli.common import (
 )
 from flows.cli.driver import run_training, supervise
 from flows.cli.recipes import explain as explain_recipes
+from flows.runs import TrainingRun, read_run, read_runs, request_of, run_folder
 from infra.errors import UsageError
 from training.recipe import RECIPES, Recipe, load_recipe, override_recipe
 
@@ -149,21 +150,27 @@ def runs(
     page: Annotated[
         Path | None, typer.Option("--page", help="Also write this HTML page about the run.")
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="Also write its model here, as LCVD's own code loads it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List training runs: where each stands, its losses, its model."""
-    from flows.runs import read_run, read_runs, run_folder
-
     opened = Lake.open(lake)
-    if page and not name:
-        raise UsageError("--page is about one run", hint="limelight runs NAME --page FILE.html")
+    if (page or export) and not name:
+        raise UsageError("--page and --export are about one run", hint="limelight runs NAME ...")
     if name:
-        told = read_run(opened, name).to_json()
+        run = read_run(opened, name)
+        told = run.to_json()
         if page:
             from evaluation.run_page import write_run_page
 
             write_run_page(run_folder(opened, name), page)
             told["page"] = str(page)
+        if export:
+            _export(run, export)
+            told["export"] = str(export)
         _report(told, as_json=as_json)
         return
     found = read_runs(opened)
@@ -182,8 +189,6 @@ def _begun(
     lake: Path, release: str, name: str, overrides: list[str]
 ) -> tuple[str, str, Recipe, str]:
     """Release, version, recipe and name of a run that is to go on."""
-    from flows.runs import request_of
-
     opened = Lake.open(lake)
     if not name:
         raise UsageError("which run is to go on?", hint="give --name; limelight runs lists them")
@@ -194,14 +199,28 @@ def _begun(
     return request.release, request.version, recipe, name
 
 
+def _export(run: TrainingRun, folder: Path) -> None:
+    """Write a run's model under the names of LCVD's authors."""
+    if not run.model:
+        raise UsageError(
+            f"the run {run.name} is {run.state} at step {run.step} of {run.steps}, and has no"
+            " model yet",
+            hint=f"train it to its end: limelight train --resume --name {run.name}",
+        )
+    import torch
+
+    from training.model.folder import load_model, save_official
+
+    loaded = load_model(Path(run.model), torch.device("cpu"), torch.float32)
+    save_official(folder, loaded.lcvd)
+
+
 def _report(run: dict[str, Any], *, as_json: bool) -> None:
     """Show what became of a run."""
-    from flows.runs import TrainingRun
-
     if as_json:
         emit(run)
         return
-    page = run.pop("page", "")
+    page, export = run.pop("page", ""), run.pop("export", "")
     told = TrainingRun(**run)
     console.print(
         f"run [bold]{escape(told.name)}[/bold] {told.state}: step {told.step:,} of {told.steps:,}"
@@ -216,3 +235,5 @@ def _report(run: dict[str, Any], *, as_json: bool) -> None:
     show_path(Path(told.folder) / "tensorboard", "  tensorboard --logdir ")
     if page:
         show_path(page, "  page: ")
+    if export:
+        show_path(export, "  exported to ")

@@ -132,8 +132,8 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Loaded
     return LoadedModel(lcvd, recipe, record.facts, digest_json(record.files))
 
 
-def save_official(folder: Path, lcvd: Lcvd, *, pth: bool = False, replace: bool = False) -> None:
-    """Write a network under the names of LCVD's authors: ``unet``, ``light_embedder`` and so on.
+def save_official(folder: Path, lcvd: Lcvd) -> None:
+    """Write a network as LCVD's authors do theirs: ``unet.pth``, ``light_embedder.pth`` and so on.
 
     Their code loads all of its adapters. One that this network lacks is written as a new one,
     which gives zeros.
@@ -141,24 +141,18 @@ def save_official(folder: Path, lcvd: Lcvd, *, pth: bool = False, replace: bool 
     Args:
         folder: Where.
         lcvd: The network.
-        pth: As torch checkpoints, which their code loads, rather than as safetensors.
-        replace: Put it in the place of such a folder that is there.
 
     Raises:
         UsageError: There is something already.
         LakeError: It cannot be written.
     """
-    end = ".pth" if pth else ".safetensors"
     nets: dict[str, nn.Module] = {"unet": lcvd.unet}
     for stream, name in OFFICIAL.items():
         known = stream in lcvd.adapters
         nets[name] = lcvd.adapters[stream] if known else Adapter(lcvd.unet.conv_in.out_channels)
-    with new_folder(folder, known_by=f"unet{end}", replace=replace) as new:
+    with new_folder(folder, known_by="unet.pth") as new:
         for name, net in nets.items():
-            if pth:
-                torch.save(_state(net), new / f"{name}{end}")
-            else:
-                _save(net, new / f"{name}{end}")
+            torch.save(_state(net), new / f"{name}.pth")
 
 
 def _adapter_file(stream: str) -> str:
