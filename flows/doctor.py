@@ -3,7 +3,9 @@
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,6 +19,20 @@ from infra.errors import LimelightError
 
 ENOUGH_MEMORY = 6 << 30
 ENOUGH_DISK = 5 << 30
+
+TRAINING = (
+    "torch",
+    "deepspeed",
+    "diffusers",
+    "transformers",
+    "bitsandbytes",
+    "safetensors",
+    "tensorboard",
+)
+"""What the extra `train` brings."""
+
+_SHOWN = TRAINING[:3]
+_NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
 
 
 class Finding(NamedTuple):
@@ -37,7 +53,43 @@ class Finding(NamedTuple):
 
 def examine(lake: Path) -> list[Finding]:
     """Look at the machine, the packages, the weights, the lake and its server."""
-    return [*_machine(lake), *_packages(), *_weights(), *_lake(lake)]
+    return [
+        *_machine(lake),
+        gpus(),
+        _packages(),
+        training_packages(),
+        *_weights(),
+        *_lake(lake),
+    ]
+
+
+def gpus() -> Finding:
+    """NVIDIA's GPUs, as the driver's own tool lists them: torch would take seconds to import."""
+    try:
+        asked = subprocess.run(_NVIDIA_SMI, capture_output=True, text=True, timeout=20, check=True)
+    except FileNotFoundError:
+        return Finding("GPUs", "good", "none: everything runs on the processor")
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("GPUs", "note", f"nvidia-smi does not answer: {error}", "see to the driver")
+    found = "; ".join(asked.stdout.split("\n")).strip("; ")
+    if "+cpu" in _versions(("torch",)).get("torch", ""):
+        return Finding(
+            "GPUs", "note", f"{found}; torch is built without CUDA", "install torch's CUDA build"
+        )
+    return Finding("GPUs", "good", found)
+
+
+def training_packages() -> Finding:
+    """The extra `train`, by the records of what is installed: nothing of it is imported."""
+    versions = _versions(TRAINING)
+    wrong = [f"{name} is missing" for name in TRAINING if name not in versions]
+    wrong = wrong or list(_unmet("train"))
+    return Finding(
+        "training packages",
+        "note" if wrong else "good",
+        "; ".join(wrong) or ", ".join(f"{name} {versions[name]}" for name in _SHOWN),
+        "to train and relight: pip install 'limelight[train]' -c constraints.txt" if wrong else "",
+    )
 
 
 def _machine(lake: Path) -> Iterator[Finding]:
@@ -69,25 +121,39 @@ def _machine(lake: Path) -> Iterator[Finding]:
     )
 
 
-def _packages() -> Iterator[Finding]:
-    wrong = []
-    for text in importlib.metadata.requires("limelight") or []:
-        requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{requirement.name} is missing")
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
-    yield Finding(
+def _packages() -> Finding:
+    wrong = list(_unmet())
+    return Finding(
         "packages",
         "bad" if wrong else "good",
         "; ".join(wrong) or "all there, at versions that work together",
         "pip install -c constraints.txt -e ." if wrong else "",
     )
+
+
+def _unmet(extra: str = "") -> Iterator[str]:
+    """What is not here, in words, of all that Limelight asks for, or of what an extra adds."""
+
+    def asked(requirement: Requirement, extra: str) -> bool:
+        return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+    for requirement in map(Requirement, importlib.metadata.requires("limelight") or []):
+        if not asked(requirement, extra) or (extra and asked(requirement, "")):
+            continue
+        version = _versions((requirement.name,)).get(requirement.name)
+        if version is None:
+            yield f"{requirement.name} is missing"
+        elif not requirement.specifier.contains(version, prereleases=True):
+            yield f"{requirement.name} {version} is not {requirement.specifier}"
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _weights() -> Iterator[Finding]:
