@@ -1,1 +1,1 @@
-"""From a release to batches (and, in time, to a trained model)."""
+"""From a release to a trained model, and by it from a film to a relit one."""
