@@ -10,7 +10,7 @@ somebody notices (:func:`mark_crashed`), or when its heartbeats stop.
 import asyncio
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import copy_context
 from datetime import timedelta
 from pathlib import Path
@@ -218,7 +218,7 @@ def serve_schedule(
 
 
 def serve(flows: Mapping[str, Flow[..., Any]]) -> None:
-    """Serve deployments to the UI, one run at a time, until terminated.
+    """Serve deployments to the UI, of each one run at a time, until terminated.
 
     Args:
         flows: By the names of their deployments.
@@ -261,29 +261,38 @@ def install_crash_watch() -> None:
 
 
 class _Runner(Runner):
+    fellows: Sequence["_Runner"]
+    """All runners of this process, itself among them: they end together."""
+
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
-        # Prefect's own handler leaves the loop before anything has been stopped.
-        if self.stopping:
-            return
-        if not self.started:
+        # Prefect's own handler leaves the loop before anything has been stopped, and of several
+        # runners only the last one's is called.
+        if not all(runner.started or runner.stopping for runner in self.fellows):
             raise SystemExit(0)
-        self.stopping = True
         loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(lambda: loop.create_task(self.astop()))
+        ending = [runner for runner in self.fellows if not runner.stopping]
+        for runner in ending:
+            runner.stopping = True
+        loop.call_soon_threadsafe(lambda: [loop.create_task(runner.astop()) for runner in ending])
 
 
 async def _serve(*deployments: RunnerDeployment, pause_on_shutdown: bool) -> None:
-    runner = _Runner(
-        name=" and ".join(deployment.name for deployment in deployments),
-        query_seconds=POLL_SECONDS,
-        limit=1,
-        pause_on_shutdown=pause_on_shutdown,
-    )
-    # Ctrl-C ends it in the same orderly way as SIGTERM, which Prefect itself installs.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.handle_sigterm)
-    for deployment in deployments:
+    # A runner each: a training that takes days keeps no build waiting.
+    runners = [
+        _Runner(
+            name=deployment.name,
+            query_seconds=POLL_SECONDS,
+            limit=1,
+            pause_on_shutdown=pause_on_shutdown,
+        )
+        for deployment in deployments
+    ]
+    for runner, deployment in zip(runners, deployments, strict=True):
+        runner.fellows = runners
         await runner.aadd_deployment(deployment)
-    await runner.start()
+    # Ctrl-C ends them in the same orderly way as SIGTERM, which Prefect itself installs.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runners[0].handle_sigterm)
+    await asyncio.gather(*(runner.start() for runner in runners))
 
 
 def _deployment(

@@ -17,7 +17,7 @@ def add(left: int, right: int = 1) -> int:
 
 
 @flow
-def wait_for_cancel(seconds: float = 30.0) -> "State[Any] | str":
+def wait_for_cancel(seconds: float = 60.0) -> "State[Any] | str":
     """Ends early when somebody cancels it."""
     with CancelWatch(period=0.5) as watch:
         deadline = time.monotonic() + seconds

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
@@ -16,11 +16,13 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.context import FlowRunContext
-from prefect.exceptions import CancelledRun
+from prefect.exceptions import CancelledRun, ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelling
 
 from flows import serving
+from flows.daemon import Daemon
 from flows.server import Server, start_serving
 from infra.errors import UsageError
 from tests import serving_flows as flows_under_test
@@ -54,6 +56,12 @@ def state_is(client: SyncPrefectClient, name: str, state: str) -> FlowRun | None
     return run if run is not None and run.state is not None and run.state.name == state else None
 
 
+def deployed(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    with suppress(ObjectNotFound):
+        return client.read_deployment_by_name(name)
+    return None
+
+
 @contextmanager
 def program(code: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
     """A Python program beside this one; killed at the end if it still runs."""
@@ -76,27 +84,33 @@ def test_an_attached_run_belongs_to_its_deployment(client: SyncPrefectClient) ->
     assert run.deployment_id == client.read_deployment_by_name("add/sums").id
 
 
-def test_a_failed_attached_run_is_retried_by_the_process_that_serves_it(
+def test_a_failed_attached_run_is_retried_beside_a_long_run_of_another_deployment(
     client: SyncPrefectClient,
     prefect_server: Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", ROOT)
-    lake = prefect_server.home.parent
+    flows = {name: f"tests.serving_flows.{name}" for name in ("wait_for_cancel", "flaky")}
     for _ in range(2):
-        start_serving(lake, prefect_server.api_url, served={"flaky": "tests.serving_flows.flaky"})
+        start_serving(prefect_server.home.parent, prefect_server.api_url, served=flows)
+    long = eventually(lambda: deployed(client, "wait-for-cancel/wait_for_cancel"))
+    client.create_flow_run_from_deployment(long.id, name="long")
     with pytest.raises(RuntimeError, match="first time"):
         serving.attached_run(
             flows_under_test.flaky, "flaky", {"marker": str(tmp_path / "tried")}, name="second-luck"
         )
     run = run_named(client, "second-luck")
     assert run is not None
+    eventually(lambda: state_is(client, "long", "Running"))
     # What the UI's button sends.
     client.set_flow_run_state(run.id, AwaitingRetry(message="Retry from the UI"), force=False)
     again = eventually(lambda: state_is(client, "second-luck", "Completed"))
     assert again.id == run.id
     assert again.run_count == 2
+    assert state_is(client, "long", "Running")
+    assert Daemon(prefect_server.home, "serving").stop()  # and all that it runs, in good order
+    assert state_is(client, "long", "Cancelled")
 
 
 def test_an_attached_run_sees_that_it_is_cancelled(client: SyncPrefectClient) -> None:

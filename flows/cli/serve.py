@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up(lake: LakeOption, as_json: JsonOption = False) -> None:
-    """Start the lake's Prefect server, and the process that serves builds to its UI."""
+    """Start the lake's Prefect server, and the process that serves its flows to the UI."""
     root = Lake.open(lake, create=True).root
     reap_stale(lease_folder(root))
     api_url = ensure_server(root)
@@ -38,7 +38,7 @@ def up(lake: LakeOption, as_json: JsonOption = False) -> None:
 
 
 def down(lake: LakeOption) -> None:
-    """End the lake's Prefect server and the process that serves builds."""
+    """End the lake's Prefect server and the process that serves its flows."""
     was_running = stop_server(Lake.open(lake).root)
     console.print("stopped" if was_running else "it was not running")
 
