@@ -21,19 +21,16 @@ line, and keeps it in benchmarks/results/loader.json:
 - ``bytes_ratio``: size of our four members over that of their four files.
 """
 
-import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import decord
 import numpy as np
-from parts.reading import Cost, build, one_core, write_long_gops
+from parts.reading import Cost, asked
 from parts.results import keep
 
-from catalog.release import Release
 from training.data import STREAMS, ReleaseClips
 from training.sampling import Draw, SampleStream, Window
 
@@ -72,24 +69,15 @@ def compare(
 
 def main() -> int:
     """Measure, print one line, and keep it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("release", nargs="?", type=Path)
-    parser.add_argument("--draws", type=int, default=60)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        release = Release(arguments.release) if arguments.release else build(folder)
+    with asked(__doc__.splitlines()[0]) as (release, count, folder):
         clips = ReleaseClips(release)
-        for clip in range(len(clips)):
-            write_long_gops(clips, clip, folder)
         streams = [
             SampleStream(clips.lengths, Window(16, (stride, stride)), seed=0) for stride in (4, 1)
         ]
-        draws = [[each.draw(place) for place in range(arguments.draws)] for each in streams]
-        one_core()
+        draws = [[each.draw(place) for place in range(count)] for each in streams]
         compare(clips, folder, draws[0][:2])  # both warm
-        mine, other, psnr = compare(clips, folder, draws[0][: arguments.draws])
-        mine_1, other_1, _ = compare(clips, folder, draws[1][: arguments.draws // 2])
+        mine, other, psnr = compare(clips, folder, draws[0][:count])
+        mine_1, other_1, _ = compare(clips, folder, draws[1][: count // 2])
         sizes = [
             sum(
                 len(release.read(key, f"{stream}.mp4")) for key in clips.keys for stream in STREAMS
@@ -102,9 +90,9 @@ def main() -> int:
             "benchmark": "loader",
             "clips": len(clips),
             "frames_a_clip": round(float(np.mean(clips.lengths)), 1),
-            "draws": arguments.draws,
-            "ours_per_s": round(arguments.draws / mine.wall, 2),
-            "theirs_per_s": round(arguments.draws / other.wall, 2),
+            "draws": count,
+            "ours_per_s": round(count / mine.wall, 2),
+            "theirs_per_s": round(count / other.wall, 2),
             "ratio": round(ratio, 2),
             "cpu_ratio": round(other.cpu / mine.cpu, 2),
             "stride_1_ratio": round(other_1.wall / mine_1.wall, 2),

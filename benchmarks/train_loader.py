@@ -28,10 +28,8 @@ the demo's clips. Prints one JSON line, and keeps it in benchmarks/results/train
 - ``parts_ms``: processor time of the parts of a sample.
 """
 
-import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -40,11 +38,10 @@ import cv2
 import decord
 import numpy as np
 import torch
-from parts.reading import Cost, build, one_core, write_long_gops
+from parts.reading import Cost, asked
 from parts.results import keep
 from torch.nn.functional import interpolate
 
-from catalog.release import Release
 from training.data import STREAMS, ReleaseClips
 from training.films import NormalFilm
 from training.recipe import Recipe
@@ -102,18 +99,9 @@ def theirs(folder: Path, draw: Draw) -> tuple[torch.Tensor, ...]:
 
 def main() -> int:
     """Measure, print one line, and keep it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("release", nargs="?", type=Path)
-    parser.add_argument("--draws", type=int, default=60)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        release = Release(arguments.release) if arguments.release else build(folder)
+    with asked(__doc__.splitlines()[0]) as (release, count, folder):
         film, render = (SampleReader(release, recipe(kind)) for kind in ("film", "render"))
         clips = film.clips
-        for clip in range(len(clips)):
-            write_long_gops(clips, clip, folder)
-        one_core()
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         works: dict[str, Callable[[Draw], object]] = {
@@ -128,7 +116,7 @@ def main() -> int:
             "packets_drawn": lambda draw: skim(clips, draw, DRAWN),
         }
         costs: dict[str, list[Cost]] = {work: [] for work in works}
-        for position in range(-2, arguments.draws):
+        for position in range(-2, count):
             draw = film.stream.draw(max(position, 0))
             for work, taken in costs.items():
                 cost = Cost()
@@ -143,7 +131,7 @@ def main() -> int:
         {
             "benchmark": "train_loader",
             "clips": len(clips),
-            "draws": arguments.draws,
+            "draws": count,
             "film_per_s": round(1 / wall["film_numbers"], 2),
             "render_per_s": round(1 / wall["render_numbers"], 2),
             "theirs_per_s": round(1 / wall["theirs"], 2),

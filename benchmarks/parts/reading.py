@@ -1,7 +1,10 @@
 """What benchmarks of reading share: a release of real clips, LCVD's way of keeping them, costs."""
 
+import argparse
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
@@ -24,7 +27,32 @@ LONG_GOPS = {"preset": "medium", "crf": "23", "g": "250", "bf": "3"}
 T = TypeVar("T")
 
 
-def one_core() -> None:
+@contextmanager
+def asked(title: str) -> Iterator[tuple[Release, int, Path]]:
+    """What a benchmark's command line asks for.
+
+    Args:
+        title: What the benchmark is.
+
+    Yields:
+        The release, the number of draws, and a folder that holds all of the release's clips in
+        LCVD's way until the end.
+    """
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("release", nargs="?", type=Path)
+    parser.add_argument("--draws", type=int, default=60)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        release = Release(arguments.release) if arguments.release else _build(folder)
+        clips = ReleaseClips(release)
+        for clip in range(len(clips)):
+            _write_long_gops(clips, clip, folder)
+        _one_core()
+        yield release, arguments.draws, folder
+
+
+def _one_core() -> None:
     """Keep to one core, so that no reader's threads count for nothing."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
@@ -45,7 +73,7 @@ class Cost:
         return result
 
 
-def build(folder: Path) -> Release:
+def _build(folder: Path) -> Release:
     """A release of every portrait among the media, all of it in the split train."""
     source = MEDIA if MEDIA.is_dir() else gather_clips(folder / "clips")
     config = parse_config({"pack": {"val": 0.0, "test": 0.0}}, "benchmark")
@@ -56,7 +84,7 @@ def build(folder: Path) -> Release:
     return release
 
 
-def write_long_gops(clips: ReleaseClips, clip: int, folder: Path) -> None:
+def _write_long_gops(clips: ReleaseClips, clip: int, folder: Path) -> None:
     """Encode a clip's streams as LCVD's dataset build does; colours pass through RGB."""
     for stream in STREAMS:
         data = clips.release.read(clips.keys[clip], f"{stream}.mp4")
