@@ -437,6 +437,12 @@ def test_a_gpu_is_known_by_the_longest_name(monkeypatch):
     assert peak_flops(torch.device("cuda", 0), torch.bfloat16) == PEAKS["L40S"]
 
 
+def test_a_gpu_whose_name_only_begins_like_a_known_one_is_measured(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA A10G")
+    monkeypatch.setattr("training.engine.flops.measured_flops", lambda device, dtype: 70e12)
+    assert peak_flops(torch.device("cuda", 0), torch.bfloat16) == 70e12
+
+
 def test_a_processor_is_measured():
     assert measured_flops(torch.device("cpu"), torch.float32, seconds=0.01) > 1e8
 

@@ -4,6 +4,7 @@ What gradient checkpointing computes again is not counted (MFU, not HFU; Chowdhe
 "PaLM", appendix B).
 """
 
+import re
 import time
 from collections.abc import Callable
 
@@ -54,9 +55,9 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """
     if device.type == "cuda" and dtype in (torch.bfloat16, torch.float16):
         name = torch.cuda.get_device_name(device)
-        # The longest name first: "L4" is a part of "L40S".
+        # The longest name first: "H100" is a part of "H100 PCIe". Whole words: an "A10G" is no A10.
         for known in sorted(PEAKS, key=len, reverse=True):
-            if known in name:
+            if re.search(rf"\b{known}\b", name):
                 return PEAKS[known]
     return measured_flops(device, dtype)
 
