@@ -1,4 +1,4 @@
-"""Rank programs for the tests of the launchers: what ranks may do, without any training.
+"""Rank programs for the tests of the launchers: what ranks may do, mostly without any training.
 
 ``python -m tests.rank_programs FOLDER``; what each rank does is in ``FOLDER/deeds.json``: a list,
 one a start of the run, of words by rank. Each start is noted in ``FOLDER/starts-RANK``.
@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 from training.loop.folder import RunFolder
 
@@ -99,17 +98,11 @@ def work(folder: RunFolder, rank: int) -> None:
         time.sleep(0.05)
 
 
-def meet(folder: RunFolder, rank: int) -> None:
-    """Count the ranks in torch's way, and finish."""
-    import torch
-    import torch.distributed as dist
+def train(folder: RunFolder, rank: int) -> None:
+    """Be a rank of a real run after all."""
+    from training import run
 
-    dist.init_process_group("gloo")
-    ranks = torch.ones(1)
-    dist.all_reduce(ranks)
-    Path(folder.root / f"met-{rank}").write_text(f"{int(ranks)}")
-    dist.destroy_process_group()
-    finish(folder, rank)
+    sys.exit(run.main())
 
 
 if __name__ == "__main__":

@@ -139,12 +139,6 @@ def test_no_rank_outlives_a_driver_that_was_killed(folder):
     eventually(lambda: not alive(folder))
 
 
-def test_torchrun_brings_the_ranks_together(folder):
-    ending = launch(Torchrun(), job(folder, "meet", "meet"))
-    assert ending.reason == "finished", ending.log
-    assert [(folder.root / f"met-{rank}").read_text() for rank in (0, 1)] == ["2", "2"]
-
-
 def test_under_torchrun_one_dead_rank_ends_all(folder):
     ending = launch(Torchrun(), job(folder, "wait", "fail"))
     assert ending.reason == "crashed"

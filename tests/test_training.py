@@ -17,8 +17,12 @@ from catalog.lake import Lake
 from infra.errors import UsageError
 from stages.frames import SourceFrames
 from tests.training_release import damage, dome_recipe, dome_release
+from training.checkpoint.folder import steps
 from training.checkpoint.merge import full_state
 from training.checkpoint.stored import StoredCheckpoint
+from training.launch.job import Job
+from training.launch.launchers import Torchrun
+from training.launch.watch import launch
 from training.loop.folder import RunFolder, read_log
 from training.loop.request import RunRequest, begin_run
 from training.model.folder import load_model
@@ -28,6 +32,43 @@ ROOT = Path(__file__).resolve().parents[1]
 STEPS, BATCH = 6, 2
 SAID = {"loss", "full", "portrait", "grad_norm", "rate", "clips_per_second", "wait"}
 SAID |= {"memory_bytes", "mfu", "micro_batch", "accumulation", "lost", "skipped"}
+
+KILLS = {
+    0: [  # before there is any checkpoint
+        "run.log.write.before",
+        "test.judge.before#2",
+        "test.draws.after",
+        "checkpoint.mkdir.after",
+        "checkpoint.data.write#30",
+    ],
+    1: [
+        "checkpoint.rename.after",
+        "test.total.after#2",  # of two micro-batches
+        "test.update.before",
+        "test.update.after",
+        "test.average.after",
+        "test.tell.before",
+        "test.tell.after",
+        "run.log.rename.before",  # while it begins again, and cuts its log
+        "test.copy.after",
+        "checkpoint.data.fsync.before",
+        "checkpoint.record.rename.before",
+        "checkpoint.manifest.write.after",
+        "checkpoint.rename.before",
+    ],
+    2: [
+        "checkpoint.parent.fsync.after",
+        "test.update.after#2 while the save is at checkpoint.data.write",
+        "test.judge.after#3 while the save is at checkpoint.manifest.write.before",
+        "test.preview.before while the save is at checkpoint.folder.fsync.after",
+    ],
+    # Each of these saves drops the oldest of three.
+    3: ["checkpoint.aside.rename.after"],
+    4: ["checkpoint.aside.unlink.after", "test.backward.after"],
+    5: ["checkpoint.aside.rmdir.after"],
+    6: ["test.model.before", "run.ended.rename.before"],
+}
+"""Where a run is killed, by the step of the newest checkpoint that it then has."""
 
 
 def recipe(**tables: dict[str, Any]) -> Recipe:
@@ -72,17 +113,18 @@ class Runs:
         begin_run(folder, RunRequest.of(self.lake, self.release, chosen))
         return folder
 
-    def train(self, folder, *, ranks=1, fault="", term=None) -> list[int]:
-        job = {"folder": str(folder.root), "ranks": ranks, "fault": fault, "term": term}
-        return self.ask(job)
+    def train(self, folder, *, ranks=1, fault="", stay="", term=None) -> list[int]:
+        job = {"ranks": ranks, "fault": fault, "stay": stay, "term": term}
+        return self.ask({"folder": str(folder.root), **job})
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("training-runs")
     release = dome_release(root, (24, 20, 22), held_out=(2,))
+    shelf = tmp_path_factory.mktemp("shelf")
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.training_runs"],
+        [sys.executable, "-m", "tests.training_runs", str(shelf)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -111,13 +153,18 @@ def losses(folder: RunFolder) -> list[float]:
     return [row["loss"] for row in read_log(folder.log, "step")]
 
 
+def losses_told(folder: RunFolder) -> list[tuple[str, int, float]]:
+    rows = [row for row in read_log(folder.log) if row["kind"] in ("step", "validation")]
+    return [(row["kind"], row["step"], row["loss"]) for row in rows]
+
+
 def outcome(folder: RunFolder) -> dict[str, Any]:
     """All that two runs are compared by: losses, and bytes of the last checkpoint and the model."""
     last = folder.checkpoints / f"step-{STEPS:08d}" / "rank-00000.safetensors"
     model = folder.model / "unet" / "diffusion_pytorch_model.safetensors"
-    rows = [row for row in read_log(folder.log) if row["kind"] in ("step", "validation")]
-    told = [(row["kind"], row["step"], row["loss"]) for row in rows]
-    return {"told": told, "checkpoint": last.read_bytes(), "model": model.read_bytes()}
+    files = {"checkpoint": last.read_bytes(), "model": model.read_bytes()}
+    state = StoredCheckpoint(last.parent).manifest.state
+    return {"told": losses_told(folder), "state": state, **files}
 
 
 def copied(runs: Runs, whole: RunFolder, name: str, step: int) -> RunFolder:
@@ -211,27 +258,41 @@ def test_a_save_that_failed_is_made_up_for_at_the_next_step(runs, whole):
     assert outcome(folder) == outcome(whole)
 
 
-@pytest.mark.parametrize("fault", ["checkpoint.manifest.write.after#2", "run.log.write.before#1"])
-def test_killed_a_run_goes_on_bit_by_bit(runs, whole, tmp_path, fault):
-    """In the midst of its second checkpoint; and while it begins again, at its log."""
-    if fault.startswith("run.log"):
-        folder = copied(runs, whole, "killed-again", 2)
-    else:
-        folder = runs.begin("killed", recipe())
-    assert runs.train(folder, fault=f"kill@{fault}") == [-9]
-    assert folder.heartbeat.exists()
+def test_killed_at_more_than_twenty_points_in_turn_a_run_goes_on_bit_by_bit(runs, whole):
+    """Each start goes on from where the one before was killed, and is killed at the next point."""
+    folder = runs.begin("killed", recipe(run={"save_every": 1, "keep": 2}))
+    told, struck = set(outcome(whole)["told"]), folder.root / "struck"
+    for saved, points in KILLS.items():
+        for point in points:
+            fault, _, stay = point.partition(" while the save is at ")
+            assert runs.train(folder, fault=f"kill@{fault}", stay=stay) == [-9], point
+            assert struck.exists(), point
+            struck.unlink()
+            assert (steps(folder.checkpoints) or [0])[-1] == saved, point
+            assert told >= set(losses_told(folder)), point
+    assert folder.ending() is None
     assert runs.train(folder) == [0]
     assert outcome(folder) == outcome(whole)
+    assert steps(folder.checkpoints) == [STEPS - 1, STEPS]
 
 
 @pytest.mark.parametrize("zero", [2, 3])
 def test_two_ranks_go_on_at_another_stage_with_the_same_data(runs, whole, zero):
-    folder = copied(runs, whole, f"ranks-{zero}", 2)
+    folder = copied(runs, whole, f"ranks-{zero}", 4)
     begin_run(folder, RunRequest.of(runs.lake, runs.release, recipe(engine={"zero": zero})))
     assert runs.train(folder, ranks=2) == [0, 0], (folder.root / "said").read_text()
     assert losses(folder) == pytest.approx(losses(whole), abs=1e-5)
     one, other = (read_log(f.log, "validation")[-1] for f in (folder, whole))
     assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+    assert read_log(folder.log, "start")[-1]["ranks"] == 2
+
+
+def test_two_ranks_of_torchrun_take_the_steps_of_one(runs, whole):
+    alike = recipe(engine={"zero": 2}, run={"steps": 2, "preview_clips": 0})
+    folder = runs.begin("torchrun", alike)
+    ending = launch(Torchrun(), Job(folder, ranks=2))
+    assert ending.reason == "finished", ending.log
+    assert losses(folder) == pytest.approx(losses(whole)[:2], abs=1e-5)
     assert read_log(folder.log, "start")[-1]["ranks"] == 2
 
 

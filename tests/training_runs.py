@@ -1,27 +1,105 @@
 """Whole training runs: a warm process that runs their ranks in forks, or ends them.
 
-``python -m tests.training_runs`` reads jobs from its standard input, a line of JSON each:
-``folder`` of the run, ``ranks``, ``fault`` (see `infra.faults`), and ``term``, the step from which
-it is told to leave. It answers each with its ranks' exit codes. It forks after all is imported.
+``python -m tests.training_runs SHELF`` reads jobs from its standard input, a line of JSON each:
+``folder`` of the run, ``ranks``, ``fault`` (see `infra.faults`), ``stay``, a point of a save at
+which the thread that writes stays for good, and ``term``, the step from which it is told to leave.
+It answers each with its ranks' exit codes; the run's file ``struck`` tells that the fault struck.
+It forks after all is imported; what every start would measure anew is kept in the folder ``SHELF``.
 """
 
+import gc
 import json
 import os
 import signal
 import socket
 import sys
+import threading
 import time
+from functools import wraps
 from pathlib import Path
 
-import deepspeed  # noqa: F401 - to be there in every fork
 import torch
+import torch._dynamo  # an optimizer's first step imports it: not in every fork
+import torch.utils.tensorboard.writer
+from deepspeed.runtime.engine import DeepSpeedEngine
 
-import training.loop.trainer  # noqa: F401
-from infra.faults import VARIABLE
+from infra import faults
+from infra.digests import digest_bytes
+from infra.faults import VARIABLE, fault_point
+from infra.storage import write_atomic
 from training import run
+from training.checkpoint import commit, tensorfile, writer
+from training.engine import distributed
+from training.engine.ema import Average
+from training.loop import speed, trainer
 from training.loop.folder import RunFolder, read_log
+from training.loop.objective import Objective
+from training.loop.validation import Validator
 
 LIMIT = 120.0
+STATIONS = {
+    "draws": (Objective, "training_draws"),
+    "total": (Objective, "total"),  # of a forward pass, before the backward pass
+    "backward": (DeepSpeedEngine, "backward"),
+    "update": (DeepSpeedEngine, "step"),
+    "average": (Average, "update"),
+    "tell": (trainer.Trainer, "_tell"),
+    "copy": (writer, "pack"),
+    "judge": (Validator, "_losses"),  # with the averaged weights in the module
+    "preview": (trainer, "write_preview"),
+    "model": (trainer, "write_model"),
+}
+"""Where a run can be hit beside the fault points of its own: before and after these calls."""
+
+
+def hittable(name, call):
+    """The call, with a fault point before and after it."""
+
+    @wraps(call)
+    def hit(*args, **kwargs):
+        fault_point(f"test.{name}.before")
+        result = call(*args, **kwargs)
+        fault_point(f"test.{name}.after")
+        return result
+
+    return hit
+
+
+def kept(shelf, call):
+    """The call, made once for all forks that make it with the same arguments."""
+
+    @wraps(call)
+    def keep(*args):
+        note = shelf / digest_bytes(repr((call.__name__, args)).encode())
+        if not note.exists():
+            write_atomic(note, json.dumps(call(*args)).encode(), point="test.shelf")
+        return json.loads(note.read_bytes())
+
+    return keep
+
+
+def prepare(shelf):
+    """Do once what every fork would do, and make the trainer hittable."""
+    distributed._tame_deepspeed()
+    for name in ("sample_flops", "peak_flops"):
+        setattr(speed, name, kept(shelf, getattr(speed, name)))
+    for name, (owner, call) in STATIONS.items():
+        setattr(owner, call, hittable(name, getattr(owner, call)))
+
+
+def stay(point):
+    """Let the thread that writes a save stay at a point for good; the fault waits for that."""
+    there, strike = threading.Event(), faults._strike_once
+
+    def pass_or_stay(name):
+        if name == point:
+            there.set()
+            threading.Event().wait()
+        fault_point(name)
+
+    for module in (commit, tensorfile):
+        module.fault_point = pass_or_stay
+    faults._strike_once = lambda: there.wait(LIMIT) and strike()
 
 
 def fork(job, rank, port):
@@ -38,7 +116,10 @@ def fork(job, rank, port):
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             VARIABLE: job["fault"],
+            f"{VARIABLE}_ONCE": f"{job['folder']}/struck",
         }
+        if job["stay"]:
+            stay(job["stay"])
         sys.argv = ["training.run", job["folder"]]
         code = run.main()
     finally:
@@ -69,6 +150,8 @@ def attend(job, pids):
 
 def serve():
     torch.set_num_threads(1)
+    prepare(Path(sys.argv[1]))
+    gc.freeze()
     for line in sys.stdin:
         job = json.loads(line)
         with socket.socket() as free:
