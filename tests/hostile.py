@@ -52,12 +52,13 @@ class HostileInput:
     expected: frozenset[Kind]
 
 
-def write_hostile_corpus(folder: Path, clip: Path) -> list[HostileInput]:
+def write_hostile_corpus(folder: Path, clip: Path, *, sparse: int = 1 << 33) -> list[HostileInput]:
     """Fill ``folder`` with hostile inputs.
 
     Args:
         folder: An empty folder.
         clip: A good MP4 clip that the probe accepts; some inputs are damaged copies of it.
+        sparse: Bytes of a file that is one hole; whoever digests them all needs seconds.
     """
     corpus: list[HostileInput] = []
     groups = (not_media, damaged, lying, films, odd_films, pictures, names, special_files)
@@ -67,6 +68,9 @@ def write_hostile_corpus(folder: Path, clip: Path) -> list[HostileInput]:
         for path, expected in group(home, clip):
             label = os.fsencode(path.name).decode("ascii", "backslashreplace")[:60]
             corpus.append(HostileInput(f"{group.__name__}/{label}", path, expected))
+    with (folder / "sparse.mp4").open("wb") as file:
+        file.truncate(sparse)
+    corpus.append(HostileInput("sparse.mp4", folder / "sparse.mp4", REJECTED))
     return corpus
 
 
@@ -400,6 +404,3 @@ def special_files(home: Path, clip: Path) -> Inputs:
     forbidden = write(home / "forbidden.mp4", clip.read_bytes())
     forbidden.chmod(0)
     yield forbidden, ACCEPTED | UNREADABLE  # root may read it
-    with (home / "sparse.mp4").open("wb") as sparse:
-        sparse.truncate(1 << 33)
-    yield home / "sparse.mp4", REJECTED

@@ -84,19 +84,14 @@ def _build(environment: dict[str, str], *arguments: str) -> subprocess.Completed
 
 
 @pytest.mark.ray
-def test_an_engine_attaches_to_a_running_ray_and_leaves_it_standing(cluster):
+def test_engines_attach_to_a_running_ray_and_leave_it_standing_and_without_workers(cluster):
     environment, head = cluster
-    for _ in range(2):
-        done = _build(environment)
-        assert (done.returncode, done.stdout) == (0, "ABC\n"), done.stderr
-    assert len(members(head)) > 1
-
-
-@pytest.mark.ray
-def test_a_driver_that_is_killed_leaves_no_worker_on_it(cluster):
-    environment, head = cluster
+    done = _build(environment)
+    assert (done.returncode, done.stdout) == (0, "ABC\n"), done.stderr
+    # The second one finds it standing, and is killed.
     done = _build(environment, "die")
     assert (done.returncode, done.stdout) == (-9, "ABC\n"), done.stderr
+    assert len(members(head)) > 1
     deadline = time.monotonic() + 60
     while _workers(head):
         assert time.monotonic() < deadline, _workers(head)

@@ -29,7 +29,8 @@ def test_each_hostile_input_ends_in_an_outcome_with_a_reason(tmp_path, monkeypat
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)
-    corpus = write_hostile_corpus(tmp_path / "corpus", write_film(tmp_path / "clip.mp4", frames=40))
+    film = write_film(tmp_path / "clip.mp4", frames=40)
+    corpus = write_hostile_corpus(tmp_path / "corpus", film, sparse=1 << 28)
     lake = Lake.open(tmp_path / "lake", create=True)
 
     def engine():

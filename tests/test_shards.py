@@ -25,7 +25,7 @@ SAMPLES = st.dictionaries(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(SAMPLES, st.integers(1, 8000))
 def test_tarfile_finds_every_member_where_the_index_says(samples, target):
     with TemporaryDirectory() as name:
