@@ -323,12 +323,11 @@ def test_stale_outcomes_are_counted_and_have_nothing_for_a_condition_to_pick(lak
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_the_digest_is_the_same_for_any_number_of_workers(tmp_path, clips, workers):
+def test_the_digest_is_the_same_for_one_worker_and_for_more_than_there_are_cores(tmp_path, clips):
     inline = fake_build(tmp_path / "inline", clips).all()
 
     def engine():
-        return open_engine("ray", load_settings(workers=workers))
+        return open_engine("ray", load_settings(workers=3))
 
     ray = fake_build(tmp_path / "ray", clips, engine=engine).all()
     assert ray.digest == inline.digest
@@ -336,6 +335,7 @@ def test_the_digest_is_the_same_for_any_number_of_workers(tmp_path, clips, worke
 
 @pytest.mark.ray
 def test_poisoned_clips_are_quarantined_and_no_other(tmp_path, clips):
+    clean = fake_build(tmp_path / "clean", clips).all()
     misdeeds = ["raise", "segfault", "exit", "hang", "leak"]
     for misdeed in misdeeds:
         (clips / f"{misdeed}.mp4").write_text(f"{misdeed} now")
@@ -344,7 +344,8 @@ def test_poisoned_clips_are_quarantined_and_no_other(tmp_path, clips):
         return open_engine("ray", load_settings(workers=2))
 
     build = fake_build(tmp_path / "lake", clips, engine=engine, config=IMPATIENT)
-    assert build.all().index.num_rows == 10
+    release = build.all()
+    assert (release.index.num_rows, release.digest) == (10, clean.digest)
     labels = {member.clip: member.label for member in build.members}
     found = {labels[outcome.clip].removesuffix(".mp4"): outcome for outcome in quarantined(build)}
     assert sorted(found) == sorted(misdeeds)

@@ -88,7 +88,7 @@ def inline():
 
 
 def ray():
-    return open_engine("ray", load_settings(workers=2))
+    return open_engine("ray", load_settings(workers=1))  # loading the models is what takes long
 
 
 @pytest.fixture(scope="module")
