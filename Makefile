@@ -10,7 +10,7 @@ demo: $(VENV)/train
 	$(BIN)/limelight demo --lake $(LAKE)
 
 test: $(VENV)/dev check
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -22,7 +22,30 @@ if TYPE_CHECKING:
 # Two workers of pytest share two cores, and each may use torch: see `yielding_threads`.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+SLOWEST = (
+    "control",
+    "cli",
+    "train_for_real",
+    "train_flow",
+    "crash",
+    "training",
+    "hostile_build",
+    "standard_build",
+    "media",
+    "builder",
+    "serving",
+    "engine_poison",
+    "attach",
+)
+"""Files begun first, the longest before the others, so that no worker is left alone with one."""
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slowest files first; all else stays in its order."""
+    place = {f"test_{name}": number for number, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
