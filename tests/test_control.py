@@ -22,14 +22,19 @@ SECONDS = 120
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A lake with a running server and serving process, and clips beside it."""
+    """A lake with a running server and serving process, and beside it a portrait and clips."""
     home = tmp_path_factory.mktemp("control")
     gather_clips(home / "clips")
-    up = limelight("up", "--json", lake=home / "lake")
-    assert up.returncode == 0, up.stderr
-    (home / "api").write_text(json.loads(up.stdout)["api_url"])
-    yield home
-    limelight("down", lake=home / "lake")
+    (home / "portrait").mkdir()
+    (home / "clips/hopper.mp4").rename(home / "portrait/hopper.mp4")
+    with pytest.MonkeyPatch.context() as patch:
+        # For builds here and in the serving process; a second worker would only load models.
+        patch.setenv("LIMELIGHT_WORKERS", "1")
+        up = limelight("up", "--json", lake=home / "lake")
+        assert up.returncode == 0, up.stderr
+        (home / "api").write_text(json.loads(up.stdout)["api_url"])
+        yield home
+        limelight("down", lake=home / "lake")
 
 
 @pytest.fixture
@@ -38,9 +43,9 @@ def api(home):
         yield client
 
 
-def start(home, name):
+def start(home, name, source="clips"):
     """Start a build in the background, as a shell would."""
-    command = [sys.executable, "-m", "flows.cli", "build", str(home / "clips"), "--name", name]
+    command = [sys.executable, "-m", "flows.cli", "build", str(home / source), "--name", name]
     return subprocess.Popen(
         [*command, "--lake", str(home / "lake"), "--json"],
         stdout=subprocess.PIPE,
@@ -100,6 +105,38 @@ def ray_processes(session):
     return found
 
 
+def test_a_killed_driver_is_marked_crashed_and_retried_from_the_ui(home, api):
+    command = start(home, "killed", "portrait")
+    driver = at_work(home, api, "killed")
+    os.kill(driver, signal.SIGKILL)
+    command.communicate(timeout=SECONDS)
+    assert command.returncode == 128 + signal.SIGKILL
+    assert state_of(api, "killed") == "CRASHED"
+    assert ray_processes(driver) == []
+    run = run_of(api, "killed")
+    state = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": False}
+    assert api.post(f"/flow_runs/{run['id']}/set_state", json=state).is_success
+    wait_for(lambda: state_of(api, "killed") == "COMPLETED", "the retry")
+    assert run_of(api, "killed")["id"] == run["id"]
+    assert {"progress", "table", "markdown"} <= artifacts_of(api, run["id"])
+    assert limelight("verify", "killed", lake=home / "lake").returncode == 0
+
+
+def test_a_build_started_in_the_ui_completes(home, api):
+    deployment = api.get("/deployments/name/build-dataset/build").json()["id"]
+    parameters = {
+        "source": str(home / "portrait"),
+        "name": "from-the-ui",
+        "lake": str(home / "lake"),
+    }
+    created = api.post(
+        f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters}
+    )
+    assert created.is_success, created.text
+    wait_for(lambda: state_of(api, "from-the-ui") == "COMPLETED", "the run")
+    assert "markdown" in artifacts_of(api, run_of(api, "from-the-ui")["id"])
+
+
 def test_ctrl_c_cancels_the_run_and_leaves_no_process(home, api):
     command = start(home, "interrupted")
     driver = at_work(home, api, "interrupted")
@@ -120,38 +157,6 @@ def test_cancelling_in_the_ui_stops_a_run_of_the_command_line(home, api):
     assert command.returncode == 130, stderr
     assert state_of(api, "cancelled") == "CANCELLED"
     assert ray_processes(driver) == []
-
-
-def test_a_killed_driver_is_marked_crashed_and_retried_from_the_ui(home, api):
-    command = start(home, "killed")
-    driver = at_work(home, api, "killed")
-    os.kill(driver, signal.SIGKILL)
-    command.communicate(timeout=SECONDS)
-    assert command.returncode == 128 + signal.SIGKILL
-    assert state_of(api, "killed") == "CRASHED"
-    assert ray_processes(driver) == []
-    run = run_of(api, "killed")
-    state = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": False}
-    assert api.post(f"/flow_runs/{run['id']}/set_state", json=state).is_success
-    wait_for(lambda: state_of(api, "killed") == "COMPLETED", "the retry")
-    assert run_of(api, "killed")["id"] == run["id"]
-    assert {"progress", "table", "markdown"} <= artifacts_of(api, run["id"])
-    assert limelight("verify", "killed", lake=home / "lake").returncode == 0
-
-
-def test_a_build_started_in_the_ui_completes(home, api):
-    deployment = api.get("/deployments/name/build-dataset/build").json()["id"]
-    parameters = {
-        "source": str(home / "clips"),
-        "name": "from-the-ui",
-        "lake": str(home / "lake"),
-    }
-    created = api.post(
-        f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters}
-    )
-    assert created.is_success, created.text
-    wait_for(lambda: state_of(api, "from-the-ui") == "COMPLETED", "the run")
-    assert "markdown" in artifacts_of(api, run_of(api, "from-the-ui")["id"])
 
 
 def test_the_deployments_parameters_are_typed(api):
