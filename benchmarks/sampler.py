@@ -24,7 +24,7 @@ which the two take turns, for each size:
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from parts.lcvd_order import LcvdOrder, Video
@@ -35,12 +35,15 @@ from torch import Tensor, nn
 from training.diffusion.branches import guidance
 from training.diffusion.network import LcvdNetwork
 from training.diffusion.sample import sample
+from training.model.adapters import Adapter
 from training.model.lcvd import Lcvd
-from training.recipe import load_recipe
+from training.recipe.tables import ModelTable, Stream
 from training.relight.generate import windows_at_once
 
 FRAMES = 37
 LIGHT, SIGMA_MAX = 2.0, 80.0
+TINY = ModelTable(start="random", channels=(32, 64), heads=(2, 4), layers=1, token_width=32)
+"""The sizes of the goldens' UNet."""
 
 
 def random_video(size: int, channels: int, token: int) -> Video:
@@ -58,12 +61,16 @@ def random_video(size: int, channels: int, token: int) -> Video:
 
 def our_latents(lcvd: Lcvd, video: Video, steps: int) -> Tensor:
     """In our order of work."""
+
+    def conditions(frames: Sequence[int]) -> Mapping[Stream, Tensor]:
+        return {"shading": video.shading[list(frames)]}
+
     network = LcvdNetwork(
         lcvd,
         ground=video.ground,
         token=video.token,
         reference=video.reference,
-        conditions=lambda frames: {"shading": video.shading[list(frames)]},
+        conditions=conditions,
         time_ids=video.time_ids,
     )
     _, *shape = video.noise.shape
@@ -107,9 +114,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128])
     options = parser.parse_args()
     torch.manual_seed(0)
-    table = load_recipe("lcvd-tiny").model
-    lcvd = Lcvd.build(table).eval().requires_grad_(False)
+    lcvd = Lcvd.build(TINY).eval().requires_grad_(False)
     for adapter in lcvd.adapters.values():
+        assert isinstance(adapter, Adapter)
         nn.init.normal_(adapter.final_proj.weight, std=0.1)  # new adapters give zeros
     result: dict[str, object] = {
         "benchmark": "sampler",
@@ -118,7 +125,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
     }
     for size in options.sizes:
-        video = random_video(size, lcvd.unet.config.out_channels, table.token_width)
+        video = random_video(size, lcvd.unet.config.out_channels, TINY.token_width)
         order = LcvdOrder(lcvd, video)
 
         def theirs(order: LcvdOrder = order) -> Tensor:

@@ -32,7 +32,7 @@ RECIPE = "lcvd-tiny"
 HELD_OUT = 0.34
 """Share of the identities: the astronaut falls to `val`, the other two portraits to `train`."""
 PAN_FRAMES = 100
-PAN_SIDE = 448
+PAN_SIDE = 480
 
 
 def gather_clips(folder: Path) -> Path:

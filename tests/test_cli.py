@@ -72,7 +72,7 @@ def processes_about(lake):
 def demo(tmp_path_factory):
     """What `limelight demo --json` says, cut short in training and relighting; and its lake."""
     lake = tmp_path_factory.mktemp("demo") / "lake"
-    done = limelight("demo", "--steps", "1", "--frames", "6", "--json", lake=lake, timeout=500)
+    done = limelight("demo", "--steps", "8", "--frames", "6", "--json", lake=lake, timeout=500)
     assert done.returncode == 0, done.stderr
     yield json.loads(done.stdout), lake
     limelight("down", lake=lake)
@@ -110,7 +110,7 @@ def test_the_demo_trains_a_model_and_another_light_changes_the_face_and_not_the_
     assert len(summary["films"]) == 2
     assert all(Path(film).is_file() for film in summary["films"].values())
     change = summary["change"]
-    # After one step the light does little; what there is of it must not be on the ground.
+    # After eight steps the light does little; what there is of it must not be on the ground.
     assert change["portrait"] > 2 * change["ground"]
 
 

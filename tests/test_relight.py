@@ -51,7 +51,10 @@ def folder(tmp_path_factory) -> Path:
     """A model folder, in a lake that has no other run."""
     recipe = load_recipe(
         "lcvd-tiny",
-        ["data.size=64", "data.frames=4", "sampling.window=4", "sampling.overlap=2"],
+        [
+            *("data.size=64", "data.frames=4", "sampling.window=4", "sampling.overlap=2"),
+            'sampling.detail="generated"',
+        ],
     )
     torch.manual_seed(0)
     lcvd = Lcvd.build(recipe.model)
@@ -117,6 +120,22 @@ def test_the_face_is_made_anew_on_the_film_s_own_ground(relit, clip):
     # The face of frame 0 is about (142, 115); at the right, and above on the left, is ground.
     assert np.mean([change[90:140, 120:165].mean() for change in changes]) > 30
     assert np.mean([change[:40, 20:60].mean() for change in changes]) < 3
+
+
+def test_under_its_own_light_the_films_own_pixels_stay(model, clip, tmp_path):
+    kept = replace(QUICK, detail="original", grid=True)
+    made = relight(model, clip, tmp_path / "own.mp4", light="reference", options=kept)
+    for new, own in zip(frames_of(made.output), frames_of(clip), strict=True):
+        assert np.abs(new.astype(int) - own).mean() < 2  # coding, and light that was averaged
+    with av.open(str(made.grid)) as grid:
+        assert grid.streams.video[0].width == 5 * 328 + 8  # what was generated is shown, too
+    assert made.facts["detail"] == "original"
+
+
+def test_the_pixels_of_a_film_are_not_those_of_another_portrait(model, clip, portrait, tmp_path):
+    kept = replace(QUICK, detail="original")
+    with pytest.raises(UsageError, match="not in the film"):
+        relight(model, clip, tmp_path / "o.mp4", reference=portrait, light="left", options=kept)
 
 
 def test_grid_sheet_and_record_lie_beside_it_and_nothing_else(relit):

@@ -14,6 +14,7 @@ from stages.matting import MattingConfig
 from training.relight.align import Align
 from training.relight.composite import Background
 from training.relight.options import Mode, RelightOptions
+from training.relight.quotient import Detail
 
 _PARTS = {
     "track": "following the face",
@@ -56,6 +57,14 @@ BackgroundOption = Annotated[
     Background,
     typer.Option("--background", help="The original ground, or one generated with the portrait."),
 ]
+DetailOption = Annotated[
+    Detail | None,
+    typer.Option(
+        "--detail",
+        help="Whose pixels: the model's (generated), or the film's own under the model's change of"
+        " light (original); the model's choice without.",
+    ),
+]
 GuidanceOption = Annotated[
     float | None,
     typer.Option("--guidance", min=0, help="Weight of the light; the model's without."),
@@ -96,6 +105,7 @@ def relight(
         typer.Option("--frames", min=1, help="Frames at most; a picture becomes as many."),
     ] = None,
     background: BackgroundOption = "composite",
+    detail: DetailOption = None,
     geometry: GeometryOption = None,
     matting: Annotated[
         Literal["selfie", "u2net_human_seg", "u2netp"],
@@ -120,6 +130,7 @@ def relight(
         mode=mode,
         align=align,
         background=background,
+        detail=detail,
         intensity=intensity,
         guidance=guidance,
         identity=identity,

@@ -8,6 +8,7 @@ from infra.errors import UsageError
 from stages.models.nets import check_state, load_state
 from training.model.adapters import Adapter
 from training.model.lcvd import Lcvd, unet_config
+from training.model.start import start_plainly
 from training.model.weights import LCVD_UNET, SVD_UNET, lcvd_adapter
 from training.recipe.tables import ModelTable, Stream
 
@@ -29,7 +30,9 @@ def initial_model(table: ModelTable, seed: int = 0) -> Lcvd:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if table.start == "random":
-            return Lcvd.build(table)
+            lcvd = Lcvd.build(table)
+            start_plainly(lcvd)
+            return lcvd
         _check_sizes(table)
         adapters: dict[Stream, nn.Module] = {
             stream: Adapter(table.channels[0]) for stream in table.adapters

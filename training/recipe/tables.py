@@ -231,6 +231,9 @@ class SamplingTable(Table):
     """Frames that go through the network at once, the reference's slot among them."""
     overlap: int = Field(6, ge=1)
     """Slots that neighbouring windows share, the reference's among them."""
+    detail: Literal["generated", "original"] = "generated"
+    """Whose pixels a relit portrait is made of: `generated`, the model's; `original`, the film's
+    own, with the model's change of light, where the film itself is relit."""
 
     @model_validator(mode="after")
     def _check(self) -> "SamplingTable":

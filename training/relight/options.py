@@ -12,6 +12,7 @@ from training.diffusion.branches import Driving
 from training.recipe import Recipe
 from training.relight.align import Align
 from training.relight.composite import Background
+from training.relight.quotient import Detail
 
 Mode = Literal["relight", "animate", "landmarks"]
 """`relight`: the face moves under another light; `animate`: under the reference's own; `landmarks`:
@@ -33,6 +34,7 @@ class RelightOptions:
         mode: What drives the portrait (`Mode`).
         align: How a film's motion is carried over to a portrait that is not in it.
         background: What is around the portrait.
+        detail: Whose pixels the portrait is made of.
         intensity: Factor on the light.
         guidance: Weight of the light, or of the landmarks.
         identity: Weight of the reference.
@@ -50,6 +52,7 @@ class RelightOptions:
     mode: Mode = "relight"
     align: Align = "so3"
     background: Background = "composite"
+    detail: Detail | None = None
     intensity: float = 1.0
     guidance: float | None = None
     identity: float | None = None

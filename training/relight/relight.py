@@ -9,9 +9,9 @@ with the film.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, repeat, tee
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ from training.relight.light import (
     light_files,
 )
 from training.relight.options import Mode, RelightOptions
+from training.relight.quotient import Detail, light_laid_over, require_own_film
 from training.relight.results import RelightResult, Results, disk_errors, names_of
 from training.relight.subject import FaceReader, Progress, Subject
 
@@ -91,6 +92,7 @@ def relight(
     _check_output(output, [driving, reference, *light_files(wanted)])
     if reference is not None and reference.resolve() == driving.resolve():
         reference = None
+    detail = _detail(model, options, reference)
     film = DrivingFilm(driving, options.frames)
     geometry = options.geometry or trained_geometry(model)
     reader = FaceReader(options.landmarks, geometry)
@@ -108,13 +110,20 @@ def relight(
         DrawnConditions(generator.size, results.room) as conditions,
     ):
         _draw(conditions, reader, subject, path, options.stream, clock)
-        latents = generator.latents(
-            conditions, len(subject), options, partial(clock, "sample"), cancelled
-        )
-        looks = zip(subject.grounds(), generator.pictures(latents), strict=True)
+        portraits = _generated(generator, conditions, subject, options, clock, cancelled)
+        raw: Iterator[Picture] | None = None
+        if detail == "original":
+            generated, raw = tee(portraits)
+            with DrawnConditions(generator.size, results.room) as own:
+                _draw(own, reader, subject, subject.geometry.light, options.stream, clock)
+                unlit = _generated(generator, own, subject, options, clock, cancelled)
+            squares = (subject.square.cut(frame) for frame in film)
+            portraits = light_laid_over(squares, unlit, generated)
+        looks = zip(subject.grounds(), portraits, strict=True)
         weigh = _weighing(subject, matte, matting, options)
         shown = enumerate(composited(looks, subject.square, weigh), 1)
-        _write(results, shown, subject, conditions, options, _caption(wanted, options.mode), clock)
+        caption = _caption(wanted, options.mode)
+        _write(results, shown, raw, subject, conditions, options, caption, clock)
         facts = {
             "driving": str(driving),
             "reference": None if reference is None else str(reference),
@@ -122,6 +131,7 @@ def relight(
             "light_direction": main_direction(path),
             "coefficients": _coefficients(stops, path),
             **_choices(model, options, geometry),
+            "detail": detail,
             "model": model.digest,
             "frames": len(subject),
             "fps": f"{film.fps.numerator}/{film.fps.denominator}",
@@ -160,6 +170,30 @@ def trained_geometry(model: LoadedModel, wanted: str = "") -> GeometryConfig:
             f"the model was trained with the geometry {dict(told)}, which is not known here",
             hint="choose another with --geometry",
         ) from error
+
+
+def _detail(model: LoadedModel, options: RelightOptions, reference: Path | None) -> Detail:
+    """Whose pixels the portrait is made of: what is asked for, or the model's own where it can."""
+    relit = options.mode == "relight"
+    if options.detail is not None:
+        require_own_film(options.detail, relit=relit, reference=reference is not None)
+        return options.detail
+    return model.recipe.sampling.detail if relit and reference is None else "generated"
+
+
+def _generated(
+    generator: Generator,
+    conditions: DrawnConditions,
+    subject: Subject,
+    options: RelightOptions,
+    progress: Progress,
+    cancelled: Callable[[], bool] | None,
+) -> Iterator[Picture]:
+    """Squares (S, S, 3) of all frames, decoded as they are asked for."""
+    latents = generator.latents(
+        conditions, len(subject), options, partial(progress, "sample"), cancelled
+    )
+    return generator.pictures(latents)
 
 
 def _wanted(light: LightLike | None, options: RelightOptions) -> LightLike:
@@ -246,16 +280,18 @@ def _weighing(
 def _write(
     results: Results,
     shown: Iterable[tuple[int, Picture]],
+    raw: Iterator[Picture] | None,
     subject: Subject,
     conditions: DrawnConditions,
     options: RelightOptions,
     caption: str,
     progress: Progress,
 ) -> None:
-    """Encode the film, its grid, and its sound."""
+    """Encode the film, its grid, and its sound; ``raw`` is what was generated, if not shown."""
     film, square, count = subject.film, subject.square, len(subject)
     if options.grid:
-        captions = ("reference", "driver", caption, "result")
+        middle = () if raw is None else ("generated",)
+        captions = ("reference", "driver", caption, *middle, "result")
         results.add_grid(captions, fps=film.fps, frames=count)
     # The driver is read by itself: on its way through the matting it may be frames ahead.
     drivers: Iterable[Picture | None] = film if options.grid else repeat(None, count)
@@ -263,7 +299,8 @@ def _write(
         results.write(picture, fps=film.fps, crf=options.crf)
         if driver is not None:
             drawn = conditions.picture(options.stream, slot)
-            cuts = subject.framing.cut(driver), drawn, square.cut(picture)
+            made = [] if raw is None else [next(raw)]
+            cuts = subject.framing.cut(driver), drawn, *made, square.cut(picture)
             results.write_row(subject.portrait, *cuts)
         progress("write", slot, count)
     results.finish(film, count)
