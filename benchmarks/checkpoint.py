@@ -39,7 +39,7 @@ from training.model.lcvd import Lcvd
 from training.recipe import load_recipe
 from training.recipe.tables import Recipe
 
-EVERY, BLOCK = 50, 4
+EVERY, BLOCK = 50, 6
 SIDE = 8  # of the latents
 MOST = 0.03
 

@@ -262,14 +262,3 @@ if __name__ == "__main__":
     # A shell's background jobs are born deaf to SIGINT; a driver is to hear what is passed on.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execvp(sys.argv[2], sys.argv[2:])
-
-
-def yielding_threads() -> None:
-    """Let torch's threads soon sleep while they wait; to be called before torch is imported.
-
-    Threads that spin for long take the core from the one that they wait for, where others want it
-    too: on two busy cores a training step took 10 to 15 times as long. Threads that sleep at once
-    are slow to wake: on two idle cores a step of `lcvd-tiny` took 0.43 s, with this count 0.19 s.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "20000")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from infra import faults
 from infra.errors import LakeError, UsageError
+from training.checkpoint import commit
 from training.checkpoint import writer as writer_module
 from training.checkpoint.folder import attempt_token, steps
 from training.checkpoint.fragments import Fragment, QuantisedRun, share
@@ -347,13 +348,16 @@ def test_rank_0_does_not_wait_for_a_rank_that_could_not_write(tmp_path, fault):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_rank_learns_that_rank_0_gave_up(tmp_path):
+def test_a_rank_learns_that_rank_0_gave_up(tmp_path, monkeypatch):
+    wait = commit._await_commit
+
+    def wait_in_vain(place, partial, final):
+        partial.rename(tmp_path / "gone")
+        wait(place, partial, final)
+
+    monkeypatch.setattr(commit, "_await_commit", wait_in_vain)
     writer = CheckpointWriter(tmp_path, rank=1, ranks=2, token="attempt")
     writer.save(1, [], STATE)
-    partial = tmp_path / ".step-00000001.attempt.partial"
-    while not (partial / "rank-00001.json").exists():
-        pass
-    partial.rename(tmp_path / "gone")
     with pytest.raises(LakeError, match=r"rank 0 gave .* up"):
         writer.close()
 

@@ -19,7 +19,7 @@ import sys
 from datetime import timedelta
 
 from infra.errors import LimelightError
-from infra.processes import yielding_threads
+from infra.threads import yielding_threads
 from training.checkpoint.signals import PREEMPTED_EXIT_CODE, StopRequest
 from training.launch.host import HOST
 from training.loop.folder import Reason, RunFolder

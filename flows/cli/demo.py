@@ -9,7 +9,7 @@ from flows.cli.build import clip_rows, show_summary
 from flows.cli.common import JsonOption, LakeOption, console, emit, show_path, show_table
 from flows.cli.driver import run_build, run_training, supervise
 from flows.cli.relight import relight_bars
-from infra.processes import yielding_threads
+from infra.threads import yielding_threads
 
 
 def register(app: typer.Typer) -> None:

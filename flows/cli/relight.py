@@ -9,7 +9,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from flows.cli.common import JsonOption, LakeOption, bars, console, emit, show_path
-from infra.processes import yielding_threads
+from infra.threads import yielding_threads
 from stages.matting import MattingConfig
 from training.relight.align import Align
 from training.relight.composite import Background

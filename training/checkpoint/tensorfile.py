@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infra.faults import fault_point
+from training.checkpoint.directfile import DirectFile
 
 _DTYPES = {
     torch.float64: "F64",
@@ -35,15 +35,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, int]:
         OSError: It cannot be written.
     """
     digest, size = hashlib.sha256(), 0
-    with path.open("xb") as file:
+    with DirectFile(path) as file:
         for chunk in _chunks(tensors):
             # Both let other threads run: training goes on meanwhile.
             digest.update(chunk)
             file.write(chunk)
             size += len(chunk)
         fault_point("checkpoint.data.fsync.before")
-        file.flush()
-        os.fsync(file.fileno())
+        file.sync()
         fault_point("checkpoint.data.fsync.after")
     return digest.hexdigest(), size
 

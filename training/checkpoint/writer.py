@@ -13,6 +13,7 @@ from torch import Tensor
 
 from infra.errors import LakeError, LimelightError
 from infra.storage import fsync_path, lake_errors
+from infra.threads import step_back
 from training.checkpoint.commit import Place, write_checkpoint
 from training.checkpoint.folder import attempt_token, sweep
 from training.checkpoint.fragments import Fragment
@@ -177,6 +178,7 @@ class CheckpointWriter:
         self, step: int, tensors: dict[str, Tensor], pieces: tuple[Piece, ...], state: RunState
     ) -> None:
         start = perf_counter()
+        step_back()  # digesting and writing keep a core busy that training would have
         try:
             write_checkpoint(self._place, step, tensors, pieces, state)
         except LimelightError as error:
