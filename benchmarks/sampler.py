@@ -26,6 +26,7 @@ which the two take turns, for each size:
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 
+import parts.own_threads  # noqa: F401 - before torch, which reads the environment once
 import torch
 from parts.lcvd_order import LcvdOrder, Video
 from parts.results import keep
