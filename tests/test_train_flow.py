@@ -250,7 +250,7 @@ def test_explaining_shows_what_differs_and_what_it_means(lake, tmp_path):
     rates = ["1e-05", "1e-05", f"{TINY.optimizer.rate:g}", "0.5"]
     assert ["optimizer.rate", *rates] in [row.split() for row in rest]
     assert "    Learning rate. (more than 0)" in [row.rstrip() for row in rest]
-    assert not any(row.startswith("diffusion.sigma_mean") for row in rest)
+    assert not any(row.startswith("diffusion.fps_id") for row in rest)
     rows = json.loads(limelight("train", "--explain", "--json", lake=lake).stdout)
     assert {"lcvd-paper", "lcvd", "lcvd-tiny", "key", "meaning"} == set(rows[0])
     whole = limelight("train", "--explain", "--all", "--recipe", str(own), lake=lake).stdout
