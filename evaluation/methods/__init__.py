@@ -1,0 +1,1 @@
+"""Methods: the systems that are judged."""

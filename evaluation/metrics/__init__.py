@@ -1,0 +1,1 @@
+"""Metrics: features of films, statistics over them, and values."""

@@ -1,0 +1,193 @@
+"""What a metric is: features of films, statistics over them, a value; and what is said of it.
+
+Frames are looked at once: all *extractors* see them in one decode pass, and what they find is kept
+by content. *Metrics* are cheap functions of these features, so that adding one recomputes nothing.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.digests import digest_json
+from infra.weights import identity
+
+Features = Mapping[str, NDArray[Any]]
+"""What an extractor found in a film, by name: arrays of numbers, frames (or clips) first."""
+
+Grade = Literal["standard", "embedded"]
+
+Role = Literal["output", "driving", "reference", "target"]
+"""Whose frames: the method's film, the driving film, the portrait that moves (the driving film
+itself where it is only relit), and the picture whose light is wanted."""
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What is said of a metric, in every table and record.
+
+    Attributes:
+        name: Its key: lower case, unique.
+        title: Heading of its column.
+        higher_is_better: Which way is better.
+        unit: Of its values; empty for plain numbers.
+        range: Least and largest value that it can take; infinite where there is none.
+        estimator: Which network or formula measures it, in a few words.
+        grade: `standard`, the field's own estimator; `embedded`, a stand-in without its weights,
+            which is marked wherever it is shown.
+        definition: What is computed, in a sentence or two, with its source.
+        weights: Identity of each weight, by name.
+        published: Column of the published tables whose estimator this is; empty for none.
+    """
+
+    name: str
+    title: str
+    higher_is_better: bool
+    unit: str
+    range: tuple[float, float]
+    estimator: str
+    grade: Grade
+    definition: str
+    weights: Mapping[str, str] = field(default_factory=dict)
+    published: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; an infinite bound is None."""
+        low, high = (bound if np.isfinite(bound) else None for bound in self.range)
+        return {**asdict(self), "range": [low, high]}
+
+
+class FeaturePass(ABC):
+    """One extractor on its way through one film."""
+
+    @abstractmethod
+    def add(self, frames: NDArray[np.uint8]) -> None:
+        """See the next frames (n, S, S, 3), RGB, however many: the result does not depend on n."""
+
+    @abstractmethod
+    def finish(self) -> dict[str, NDArray[Any]]:
+        """The film's features, once all of its frames were seen.
+
+        A frame of which nothing can be said (no face) has NaN in its place.
+        """
+
+
+class Extractor(ABC):
+    """Turns the frames of a film into features.
+
+    A subclass states its ``name``, and raises ``version`` whenever its code gives other numbers.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    def weights(self) -> tuple[str, ...]:
+        """Names (in the weights registry) of the files that it loads."""
+        return ()
+
+    def options(self) -> Mapping[str, Any]:
+        """What decides its numbers beside code and weights, in JSON types."""
+        return {}
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides its features; 16 hexadecimal digits."""
+        return digest_json(
+            {
+                "extractor": self.name,
+                "version": self.version,
+                "options": dict(self.options()),
+                "weights": {name: identity(name) for name in self.weights()},
+            }
+        )[:16]
+
+    def setup(self) -> None:
+        """Load models; called once, in the worker."""
+
+    @abstractmethod
+    def start(self, frames: int, size: int) -> FeaturePass:
+        """Begin a film of that many frames of (size, size) pixels."""
+
+    def close(self) -> None:
+        """Let go of what ``setup`` loaded."""
+
+
+@dataclass(frozen=True)
+class CaseFeatures:
+    """What was found in the films of one cell: all that a metric may ask for.
+
+    Attributes:
+        found: Features by role, then by the extractor's name. `target` is there where the light
+            was given as a picture.
+        light: Coefficients of the light that was wanted, (9, 3); None for animation.
+        facts: Numbers of the generation itself: ``seconds_per_frame``, ``peak_bytes``.
+    """
+
+    found: Mapping[Role, Mapping[str, Features]]
+    light: NDArray[np.float32] | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+class Metric(ABC):
+    """What every metric says of itself."""
+
+    @property
+    @abstractmethod
+    def info(self) -> MetricInfo:
+        """What is said of it."""
+
+    @abstractmethod
+    def extractors(self) -> Mapping[Role, Extractor]:
+        """Whose frames are looked at, and how. Extractors of one digest are run once a film."""
+
+
+class ClipMetric(Metric):
+    """A metric with a value for each clip: the mean over its frames."""
+
+    @abstractmethod
+    def frames(self, case: CaseFeatures) -> NDArray[np.float64]:
+        """Values (k,) of the clip's frames, or of its pairs of frames; NaN where there is none."""
+
+
+class Statistics(ABC):
+    """What a set metric keeps of many films; merging in any order gives the same."""
+
+    @abstractmethod
+    def merged(self, other: Self) -> Self:
+        """Both together."""
+
+
+@dataclass(frozen=True)
+class SetValue:
+    """A set metric's value.
+
+    Attributes:
+        value: The number.
+        n: Outputs that it stands on (frames, or clips).
+        reals: Real ones that they were held against.
+        warning: Why it should not be trusted, in a sentence; empty where it may be.
+    """
+
+    value: float
+    n: int
+    reals: int
+    warning: str = ""
+
+
+class SetMetric(Metric):
+    """A metric with one value for all the films of a method, held against the real ones."""
+
+    @abstractmethod
+    def statistics(self, features: Features) -> Statistics:
+        """Of one film's features."""
+
+    @abstractmethod
+    def value(self, outputs: Statistics, reals: Statistics) -> SetValue:
+        """The distance of the two.
+
+        Raises:
+            ValueError: They are too few for any value; the message says how many are needed.
+        """
