@@ -25,12 +25,13 @@ from training.loop.folder import RunFolder
 from training.model.folder import LoadedModel, load_model, save_model
 from training.model.lcvd import Lcvd
 from training.recipe import load_recipe
+from training.relight.facts import coefficients
 from training.relight.film import DrivingFilm
 from training.relight.generate import windows_at_once
 from training.relight.light import Scene, between, lights
 from training.relight.models import choose_model
 from training.relight.options import RelightOptions
-from training.relight.relight import RelightResult, _coefficients, relight, trained_geometry
+from training.relight.relight import RelightResult, relight, trained_geometry
 from training.relight.results import Results, disk_errors, names_of
 
 FPS = Fraction(24000, 1001)
@@ -303,7 +304,7 @@ def test_what_an_older_film_left_goes_with_it(tmp_path):
 def test_a_light_that_changes_is_recorded_in_few_numbers_that_make_it_again():
     stops = {0.0: np.full((9, 3), 0.1), 20.5: np.full((9, 3), 2 / 3)}
     path = between(stops, 60)
-    told = _coefficients(stops, path)
+    told = coefficients(stops, path)
     assert len(json.dumps(told)) < 1000
     scene = Scene(60, 25.0, path[0], np.empty((0, 3), np.float32), lambda _: path[0])
     np.testing.assert_allclose(lights({"coefficients": told}, scene), path, atol=2e-5)

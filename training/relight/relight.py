@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, repeat, tee
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +35,10 @@ from training.relight.composite import (
 )
 from training.relight.conditions import DrawnConditions, Picture
 from training.relight.crop import FIT_SIZE
+from training.relight.facts import caption_of, choices, coefficients, in_words
 from training.relight.film import DrivingFilm
-from training.relight.generate import Generator, weights
+from training.relight.generate import Generator
 from training.relight.light import (
-    Keyframes,
     LightLike,
     Scene,
     allowed_lights,
@@ -47,13 +46,10 @@ from training.relight.light import (
     keyframes,
     light_files,
 )
-from training.relight.options import Mode, RelightOptions
+from training.relight.options import RelightOptions
 from training.relight.quotient import Detail, light_laid_over, require_own_film
 from training.relight.results import RelightResult, Results, disk_errors, names_of
 from training.relight.subject import FaceReader, Progress, Subject
-
-_CAPTION = 28
-"""Letters of a light's name that a panel has room for."""
 
 
 def relight(
@@ -113,7 +109,9 @@ def relight(
         portraits = _generated(generator, conditions, subject, options, clock, cancelled)
         raw: Iterator[Picture] | None = None
         if detail == "original":
-            generated, raw = tee(portraits)
+            generated = portraits
+            if options.grid:  # which shows both, so that neither runs far ahead
+                generated, raw = tee(portraits)
             with DrawnConditions(generator.size, results.room) as own:
                 _draw(own, reader, subject, subject.geometry.light, options.stream, clock)
                 unlit = _generated(generator, own, subject, options, clock, cancelled)
@@ -122,15 +120,15 @@ def relight(
         looks = zip(subject.grounds(), portraits, strict=True)
         weigh = _weighing(subject, matte, matting, options)
         shown = enumerate(composited(looks, subject.square, weigh), 1)
-        caption = _caption(wanted, options.mode)
+        caption = caption_of(wanted, options.mode)
         _write(results, shown, raw, subject, conditions, options, caption, clock)
         facts = {
             "driving": str(driving),
             "reference": None if reference is None else str(reference),
-            "light": _told(wanted),
+            "light": in_words(wanted),
             "light_direction": main_direction(path),
-            "coefficients": _coefficients(stops, path),
-            **_choices(model, options, geometry),
+            "coefficients": coefficients(stops, path),
+            **choices(model, options, geometry),
             "detail": detail,
             "model": model.digest,
             "frames": len(subject),
@@ -203,7 +201,7 @@ def _wanted(light: LightLike | None, options: RelightOptions) -> LightLike:
         return light
     if light is not None and not (isinstance(light, str) and light == "reference"):
         raise UsageError(
-            f"--mode {options.mode} takes the reference's own light, not {_told(light)!r}",
+            f"--mode {options.mode} takes the reference's own light, not {in_words(light)!r}",
             hint="leave --light out, or use --mode relight",
         )
     return "reference"
@@ -304,61 +302,6 @@ def _write(
             results.write_row(subject.portrait, *cuts)
         progress("write", slot, count)
     results.finish(film, count)
-
-
-def _caption(light: LightLike, mode: Mode) -> str:
-    """What the grid says of the drawings that drive the portrait."""
-    if mode != "relight":
-        return "shading" if mode == "animate" else "landmarks"
-    name = Path(light).name if isinstance(light, str | Path) else ""
-    return f"light: {name}" if 0 < len(name) <= _CAPTION else "light"
-
-
-def _choices(
-    model: LoadedModel, options: RelightOptions, geometry: GeometryConfig
-) -> dict[str, Any]:
-    """All that was chosen, by whom ever, in JSON types."""
-    light, identity = weights(model.recipe, options)
-    parameter = next(model.lcvd.parameters())
-    return {
-        "mode": options.mode,
-        "align": options.align,
-        "background": options.background,
-        "intensity": options.intensity,
-        "guidance": light,
-        "identity": identity,
-        "steps": options.steps or model.recipe.sampling.steps,
-        "seed": options.seed,
-        "landmarks": options.landmarks,
-        "geometry": geometry.model,
-        "matting": options.matting.model,
-        "device": parameter.device.type,
-        "precision": str(parameter.dtype).removeprefix("torch."),
-    }
-
-
-def _told(light: LightLike) -> str:
-    """A light in few words."""
-    text = str(light) if isinstance(light, str | Path) else repr(np.asarray(light).tolist())
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _coefficients(stops: Keyframes, path: NDArray[np.float32]) -> list[Any]:
-    """The light (9, 3), or where it changes lights over time: what ``--light`` reads again.
-
-    These are keyframes, or the light of every frame, whichever are fewer.
-    """
-    if (path == path[0]).all():
-        return _rounded(path[0])
-    if len(stops) >= len(path):
-        return _rounded(path)
-    return [{"frame": round(at, 5), "light": _rounded(light)} for at, light in stops.items()]
-
-
-def _rounded(light: NDArray[Any]) -> list[Any]:
-    # Floats of 32 bits, however rounded, are told in seventeen digits.
-    numbers: list[Any] = light.astype(np.float64).round(5).tolist()
-    return numbers
 
 
 class _Clock:
