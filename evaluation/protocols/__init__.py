@@ -1,0 +1,1 @@
+"""Protocols: what methods are judged on."""
