@@ -1,0 +1,1 @@
+"""Distances between sets of features: Fréchet's, and the kernel's; streamed, merged exactly."""
