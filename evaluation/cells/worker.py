@@ -1,0 +1,266 @@
+"""What runs in an engine's worker: what is missing of one cell, or of a film that cells are given.
+
+Films are decoded, looked at and written within the worker; what goes back to the driver is small.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from importlib import import_module
+from pathlib import Path
+from socket import gethostname
+from typing import Any, TypedDict
+
+from evaluation.cells.cache import FeatureCache
+from evaluation.cells.cell import Cell
+from evaluation.cells.generate import generate
+from evaluation.cells.inputs import Input, wanted
+from evaluation.cells.measure import BATCH, measure
+from evaluation.cells.places import Places
+from evaluation.cells.rows import Row, failed
+from evaluation.methods.base import Method
+from evaluation.metrics.base import Extractor, Role
+from evaluation.protocols.lossless import DamagedFilm, Film
+from infra.engine.base import Note
+from infra.errors import LakeError, UsageError
+
+FACTORY = "evaluation.cells.worker:CellWorker"
+
+
+class Maker(TypedDict):
+    """How to make a method or a metric in another process.
+
+    Attributes:
+        factory: ``"package.module:callable"``.
+        arguments: Keyword arguments, of JSON types.
+    """
+
+    factory: str
+    arguments: dict[str, Any]
+
+
+class Answer(TypedDict):
+    """What a worker says of an item.
+
+    Attributes:
+        cell: The cell's id; empty for a film that was given.
+        outcome: The row's; `done` for a film that was given.
+        reason: The row's.
+        film: Digest of the film that was looked at; empty where there is none.
+        generated: Whether the method was at work; False where the row was there.
+        measured: Number of extractors that looked; 0 where all features were there.
+        failures: Why an extractor found nothing, by its name.
+    """
+
+    cell: str
+    outcome: str
+    reason: str
+    film: str
+    generated: bool
+    measured: int
+    failures: dict[str, str]
+
+
+def item_id(payload: Mapping[str, Any]) -> str:
+    """The id of a payload: the cell's, or the film's digest."""
+    return str(payload["cell"]["id"] if "cell" in payload else payload["film"]["digest"])
+
+
+class CellWorker:
+    """Generates and measures.
+
+    The payload of an item is ``{"cell": Cell.to_json()}``, or `Input.to_json`. Models are loaded
+    once, when they are first needed; of the methods, only the one at work stays loaded.
+
+    Args:
+        root: Folder of the benchmarks (`Places`).
+        scratch: Folder for temporary files.
+        methods: How to make each method, by what cells call it.
+        metrics: How to make each metric.
+        retry: Let methods try again where they failed before.
+        batch: Frames decoded at a time; values do not depend on it.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        scratch: str,
+        methods: Mapping[str, Maker],
+        metrics: Sequence[Maker],
+        retry: bool = False,
+        batch: int = BATCH,
+    ) -> None:
+        self._places = Places(Path(root))
+        self._scratch = Path(scratch)
+        self._makers = methods
+        self._retry = retry
+        self._batch = batch
+        self._cache = FeatureCache(self._places.features)
+        self._wanted = wanted(_made(maker) for maker in metrics)
+        self._ready: dict[str, Extractor] = {}
+        self._at_work: tuple[str, Method] | None = None
+        self._unusable: dict[str, Row] = {}
+
+    def run(self, payload: Mapping[str, Any], note: Note) -> Answer:
+        """Do what is missing of an item.
+
+        Raises:
+            LakeError: The disk is full or read-only, or a film that was given is damaged.
+            LimelightError: An extractor met what a person has to see to.
+        """
+        if "cell" in payload:
+            return self._cell(Cell.from_json(payload["cell"]), note)
+        given = Input.from_json(payload)
+        note(f"measure {given.film.digest}")
+        try:
+            measured, failures = self._measure(given.film, given.roles)
+        except DamagedFilm as error:
+            raise _given(error) from error
+        return _answer("", "done", "", given.film, False, measured, failures)
+
+    def close(self) -> None:
+        """Let go of the models."""
+        self._part()
+        for extractor in self._ready.values():
+            extractor.close()
+        self._ready = {}
+
+    def _cell(self, cell: Cell, note: Note) -> Answer:
+        row = Row.read(self._places, cell.id)
+        generated = not self._stands(row)
+        if row is None or generated:
+            row = self._generate(cell, note)
+        if row.film is None:
+            return _answer(cell.id, row.outcome, row.reason, None, generated, 0, {})
+        note(f"measure {cell.method} {cell.subject.name}")
+        try:
+            measured, failures = self._measure(row.film, ("output",))
+        except DamagedFilm:
+            if generated:
+                raise
+            with suppress(FileNotFoundError):
+                row.film.path.unlink()
+            return self._cell(cell, note)
+        return _answer(cell.id, row.outcome, row.reason, row.film, generated, measured, failures)
+
+    def _stands(self, row: Row | None) -> bool:
+        """Whether a row need not be made again."""
+        if row is None or row.outcome == "unavailable":
+            return False
+        if row.film is None:
+            return not self._retry
+        return row.film.path.is_file()
+
+    def _generate(self, cell: Cell, note: Note) -> Row:
+        note(f"generate {cell.method} {cell.subject.name}")
+        found = self._method(cell)
+        if isinstance(found, Method):
+            try:
+                with _one_thread():
+                    row = generate(found, cell, self._places, self._scratch)
+            except DamagedFilm as error:
+                raise _given(error) from error
+        else:
+            row = failed(cell, found.reason, outcome=found.outcome)
+        row.write(self._places)
+        return row
+
+    def _method(self, cell: Cell) -> Method | Row:
+        """The cell's method, set up; or a row that says why it cannot be."""
+        if self._at_work and self._at_work[0] == cell.method:
+            return self._at_work[1]
+        if cell.method in self._unusable:
+            return self._unusable[cell.method]
+        self._part()
+        method: Method = _made(self._makers[cell.method])
+        reason = method.unavailable()
+        if reason:
+            self._unusable[cell.method] = failed(cell, reason, outcome="unavailable")
+            return self._unusable[cell.method]
+        if method.digest != cell.method_digest:
+            raise UsageError(
+                f"on {gethostname()}, {cell.method} is another method: {method.digest}, not"
+                f" {cell.method_digest}",
+                hint="every machine needs the same version of Limelight, and the same weights",
+            )
+        try:
+            method.setup()
+        except (MemoryError, LakeError):
+            raise
+        except Exception as error:
+            why = f"it could not be set up: {type(error).__name__}: {error}"
+            self._unusable[cell.method] = failed(cell, why)
+            return self._unusable[cell.method]
+        self._at_work = (cell.method, method)
+        return method
+
+    def _part(self) -> None:
+        """Let go of the method at work."""
+        if self._at_work:
+            self._at_work[1].close()
+        self._at_work = None
+
+    def _measure(self, film: Film, roles: Iterable[Role]) -> tuple[int, dict[str, str]]:
+        """Look at a film for what is not in the cache; how many looked, and who failed."""
+        asked = {
+            digest: extractor
+            for role in roles
+            for digest, extractor in self._wanted.get(role, {}).items()
+        }
+        missing = [
+            self._extractor(digest, extractor)
+            for digest, extractor in sorted(asked.items())
+            if self._cache.load(film.digest, digest) is None
+        ]
+        with _one_thread():
+            found = measure(film, missing, self._batch)
+        for digest, features in found.features.items():
+            self._cache.store(film.digest, digest, features)
+        failures = {asked[digest].name: why for digest, why in found.failures.items()}
+        return len(missing), failures
+
+    def _extractor(self, digest: str, extractor: Extractor) -> Extractor:
+        """The extractor, set up."""
+        if digest not in self._ready:
+            extractor.setup()
+            self._ready[digest] = extractor
+        return self._ready[digest]
+
+
+def _made(maker: Maker) -> Any:
+    module, _, name = maker["factory"].partition(":")
+    return getattr(import_module(module), name)(**maker["arguments"])
+
+
+def _one_thread() -> AbstractContextManager[None]:
+    """Sums in one order, whichever engine is at work: torch gets one thread, where it is in use."""
+    if "torch" not in sys.modules:
+        return nullcontext()
+    from stages.models.nets import one_thread
+
+    return one_thread()
+
+
+def _given(error: DamagedFilm) -> LakeError:
+    return LakeError(f"{error}", hint="remove it and run the same command again: it is cut anew")
+
+
+def _answer(
+    cell: str,
+    outcome: str,
+    reason: str,
+    film: Film | None,
+    generated: bool,
+    measured: int,
+    failures: dict[str, str],
+) -> Answer:
+    digest = film.digest if film else ""
+    return Answer(
+        cell=cell,
+        outcome=outcome,
+        reason=reason,
+        film=digest,
+        generated=generated,
+        measured=measured,
+        failures=failures,
+    )

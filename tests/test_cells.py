@@ -1,0 +1,394 @@
+"""Cells: from a plan to rows and features, whatever a method or a disk does."""
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.cells.cache import FeatureCache
+from evaluation.cells.cell import Case, Cell, plan
+from evaluation.cells.generate import generate
+from evaluation.cells.inputs import case_features, inputs
+from evaluation.cells.measure import measure
+from evaluation.cells.places import Places
+from evaluation.cells.rows import Row, failed
+from evaluation.cells.worker import Answer, CellWorker, Maker, item_id
+from evaluation.metrics.base import Extractor
+from evaluation.protocols.lossless import DamagedFilm, keep_film
+from infra.engine.base import Done, Item, Resources, WorkerSpec
+from infra.engine.inline import InlineEngine
+from infra.errors import LakeError, UsageError
+from tests import bench_fakes as fakes
+from tests.bench_fakes import Brightness, Fake, Sums
+
+
+def cells_of(root: Path, count: int = 3, **arguments: object) -> list[Cell]:
+    cases = [fakes.case(root, seed) for seed in range(count)]
+    return plan({"fake": Fake(**arguments).digest}, cases)
+
+
+def worker(
+    root: Path, metrics: Sequence[Maker] = (), *, retry: bool = False, **arguments: object
+) -> CellWorker:
+    chosen = [*metrics] or [fakes.metric()]
+    made = {"fake": fakes.method(**arguments)}
+    return CellWorker(str(root), str(root / "tmp"), made, chosen, retry=retry, batch=2)
+
+
+def run(worker: CellWorker, cell: Cell) -> Answer:
+    payload = json.loads(json.dumps({"cell": cell.to_json()}))
+    return worker.run(payload, lambda words: None)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_plan_does_not_depend_on_the_order_it_is_told_in(tmp_path: Path) -> None:
+    cases = [fakes.case(tmp_path, seed) for seed in range(4)]
+    methods = {name: Fake(add).digest for add, name in enumerate("abc")}
+    wanted = [cell.id for cell in plan(methods, cases)]
+    random.Random(1).shuffle(cases)
+    shuffled = dict(reversed(methods.items()))
+    assert [cell.id for cell in plan(shuffled, cases)] == wanted
+    assert len(set(wanted)) == 12
+
+
+def test_a_cell_is_known_by_content_not_by_names(tmp_path: Path) -> None:
+    told = fakes.case(tmp_path).to_json()
+    same, other = json.loads(json.dumps(told)), json.loads(json.dumps(told))
+    same["subject"]["name"] = same["light"]["name"] = "another"
+    other["light"]["coefficients"][3][1] += 1e-3
+    assert Case.from_json(same).id == Case.from_json(told).id != Case.from_json(other).id
+
+
+def test_a_cell_is_told_in_json_and_back(tmp_path: Path) -> None:
+    light = fakes.light(3, film=True, root=tmp_path)
+    pair = Case("animate", fakes.subject(tmp_path, 1), fakes.subject(tmp_path, 2), light, 7)
+    cell = Cell("fake", "0123", pair)
+    back = Cell.from_json(json.loads(json.dumps(cell.to_json())))
+    assert back.id == cell.id
+    assert back.to_json() == cell.to_json()
+    assert pair.draw == back.case.draw != Case("animate", pair.subject, seed=8).draw
+
+
+def test_one_method_under_two_names_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="left and right are the same method"):
+        plan({"right": "1", "left": "1"}, [fakes.case(tmp_path)])
+
+
+def test_a_method_s_film_is_kept_with_what_it_cost(tmp_path: Path) -> None:
+    (cell,) = cells_of(tmp_path, 1)
+    row = generate(Fake(), cell, Places(tmp_path), tmp_path / "tmp")
+    assert row.outcome == "done"
+    assert row.film
+    wanted = fakes.pictures(0) + np.uint8(1)
+    assert np.array_equal(np.stack([*row.film.pictures()]), wanted)
+    assert row.film.path == Places(tmp_path).film(row.film.digest)
+    assert 0 < row.facts["seconds_per_frame"] < 1
+    assert row.facts["peak_bytes"] > 1 << 20
+    assert not [*(tmp_path / "tmp").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("few", "it gave 2 of the clip's 5 frames"),
+        ("many", "it gave more than the 5 frames of the clip"),
+        ("nan", "frame 0 holds numbers that are not finite"),
+        ("float", "frame 0 is float32, not uint8"),
+        ("shape", "frame 0 has the shape (15, 16, 3); (16, 16, 3) is needed"),
+        ("list", "frame 0 is a list, not an array"),
+        ("none", "frame 0 is a NoneType, not an array"),
+        ("raises", "it is too dark"),
+        ("crashes", "ZeroDivisionError: division by zero"),
+        ("setup", "it could not be set up: OSError: no such model"),
+        ("unavailable", "its weights are not here"),
+    ],
+)
+def test_a_method_that_fails_costs_its_row_which_says_why(
+    tmp_path: Path, way: str, reason: str
+) -> None:
+    (cell,) = cells_of(tmp_path, 1, way=way)
+    answer = run(worker(tmp_path, way=way), cell)
+    row = Row.read(Places(tmp_path), cell.id)
+    assert row
+    assert row.outcome == answer["outcome"] == ("failed" if way != "unavailable" else way)
+    assert row.reason == answer["reason"] == reason
+    assert (row.film, row.facts, answer["measured"]) == (None, {}, 0)
+    assert not [path for path in (tmp_path / "films").iterdir() if path.suffix != ".mkv"]
+
+
+def test_an_animation_is_of_the_reference_s_portrait(tmp_path: Path) -> None:
+    pair = Case("animate", fakes.subject(tmp_path, 1), fakes.subject(tmp_path, 2))
+    row = generate(Fake(), Cell("fake", "0", pair), Places(tmp_path), tmp_path / "tmp")
+    assert row.film
+    assert np.array_equal([*row.film.pictures()][4], fakes.pictures(2)[0])
+
+
+def test_a_damaged_driving_clip_is_not_the_method_s_fault(tmp_path: Path) -> None:
+    (cell,) = cells_of(tmp_path, 1)
+    cell.subject.film.path.write_bytes(b"")
+    with pytest.raises(LakeError, match="cut anew"):
+        run(worker(tmp_path), cell)
+    assert Row.read(Places(tmp_path), cell.id) is None
+
+
+def test_a_full_disk_is_not_the_method_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (cell,) = cells_of(tmp_path, 1)
+    monkeypatch.setattr(Fake, "relight", full)
+    with pytest.raises(LakeError, match="is full"):
+        run(worker(tmp_path), cell)
+
+
+def test_a_row_is_read_as_it_was_written_and_a_damaged_one_is_none(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    (cell,) = cells_of(tmp_path, 1)
+    row = generate(Fake(), cell, places, tmp_path / "tmp")
+    path = row.write(places)
+    assert Row.read(places, cell.id) == row
+    assert str(tmp_path) not in path.read_text()  # a lake may be moved
+    path.write_text(path.read_text().replace('"done"', '"fail"'))
+    assert Row.read(places, cell.id) is None
+    path.write_text("[]")
+    assert Row.read(places, cell.id) is None
+
+
+def test_a_reason_is_never_empty_nor_endless(tmp_path: Path) -> None:
+    (cell,) = cells_of(tmp_path, 1)
+    assert failed(cell, " ").reason == "no reason was given"
+    assert len(failed(cell, "x" * 10_000).reason) < 2_100
+
+
+def test_values_do_not_depend_on_how_frames_are_batched(tmp_path: Path) -> None:
+    film = fakes.subject(tmp_path, 1, 7).film
+    extractors = [Sums(2.0), Sums(0.5)]
+    wanted = measure(film, extractors, 1).features
+    for batch in (2, 3, 7, 64):
+        found = measure(film, extractors, batch).features
+        for digest, features in wanted.items():
+            assert found[digest]["sums"].tobytes() == features["sums"].tobytes()
+
+
+def test_an_extractor_that_raises_costs_its_own_features_only(tmp_path: Path) -> None:
+    film = fakes.subject(tmp_path, 1).film
+    bad, writes, good = Sums(1.0, "raises"), Sums(3.0, "writes"), Sums(2.0)
+    found = measure(film, [bad, writes, good])
+    assert [*found.features] == [good.digest]
+    assert found.failures[bad.digest] == "RuntimeError: no such operator"
+    assert "read-only" in found.failures[writes.digest]
+    alone = measure(film, [good]).features[good.digest]
+    assert np.array_equal(found.features[good.digest]["sums"], alone["sums"])
+
+
+def test_features_of_a_damaged_film_do_not_count(tmp_path: Path) -> None:
+    film = fakes.subject(tmp_path, 1).film
+    film.path.write_bytes(fakes.subject(tmp_path, 2).film.path.read_bytes())
+    with pytest.raises(DamagedFilm):
+        measure(film, [Sums()])
+
+
+NUMBERS = st.sampled_from(["float32", "float64", "int64", "uint8", "bool", "complex64"])
+
+
+@settings(max_examples=30, deadline=None)
+@given(kind=NUMBERS, shape=st.lists(st.integers(0, 4), max_size=3), seed=st.integers(0, 9))
+def test_features_are_kept_bit_by_bit(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, shape: list[int], seed: int
+) -> None:
+    cache = FeatureCache(tmp_path_factory.mktemp("features"))
+    array = np.asarray(np.random.default_rng(seed).normal(size=shape) * 50).astype(kind)
+    features = {"one": array, "two": np.array([np.nan, np.inf])}
+    cache.store("f", "e", features)
+    found = cache.load("f", "e")
+    assert found is not None
+    assert found["one"].dtype == array.dtype
+    assert found["one"].shape == array.shape
+    assert found["one"].tobytes() == array.tobytes()
+    assert np.isnan(found["two"][0])
+
+
+def test_features_are_found_for_their_film_and_extractor_alone(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "new")
+    assert cache.load("f", "e") is None
+    cache.store("f", "e", {"a": np.ones(3)})
+    assert cache.load("f", "other") is cache.load("other", "e") is None
+    once = cache.path("f", "e").read_bytes()
+    cache.store("f", "e", {"a": np.ones(3)})
+    assert cache.path("f", "e").read_bytes() == once
+
+
+@pytest.mark.parametrize("where", [0.0, 0.3, 0.5, 0.7, 0.95])
+@pytest.mark.parametrize("cut", [False, True])
+def test_damaged_features_count_as_none(tmp_path: Path, where: float, cut: bool) -> None:
+    cache = FeatureCache(tmp_path)
+    cache.store("f", "e", {"a": np.arange(64.0), "b": np.arange(64.0)})
+    path = cache.path("f", "e")
+    data = bytearray(path.read_bytes())
+    at = int(where * len(data))
+    data[at] ^= 0x10
+    path.write_bytes(data[:at] if cut else data)
+    found = cache.load("f", "e")
+    # A bit in the padding of the archive's own headers harms nobody.
+    assert found is None or np.array_equal(found["a"], np.arange(64.0))
+    assert not cut or found is None
+
+
+def test_pickles_are_not_read(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    np.savez(cache.path("f", "e"), seal=np.array([{"a": 1}], object))
+    assert cache.load("f", "e") is None
+
+
+def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    (cell,) = cells_of(tmp_path, 1)
+    first = run(worker(tmp_path, log=str(log)), cell)
+    assert (first["generated"], first["measured"]) == (True, 1)
+    before = files(tmp_path / "cells") | files(tmp_path / "features")
+    again = run(worker(tmp_path, log=str(log)), cell)
+    assert (again["generated"], again["measured"]) == (False, 0)
+    assert log.read_text().split() == ["setup", "relight"]
+    assert files(tmp_path / "cells") | files(tmp_path / "features") == before
+
+
+def test_another_metric_makes_no_film_again_and_looks_only_for_its_own(tmp_path: Path) -> None:
+    (cell,) = cells_of(tmp_path, 1)
+    run(worker(tmp_path), cell)
+    before = files(tmp_path / "features")
+    answer = run(worker(tmp_path, [fakes.metric(), fakes.metric(power=1.5)]), cell)
+    assert (answer["generated"], answer["measured"]) == (False, 1)
+    after = files(tmp_path / "features")
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1
+
+
+def test_models_are_loaded_once_a_worker(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    busy = worker(tmp_path, log=str(log))
+    for cell in cells_of(tmp_path, 3):
+        run(busy, cell)
+    assert log.read_text().split().count("setup") == 1
+
+
+def test_a_failed_method_tries_again_only_where_it_is_asked_to(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    (cell,) = cells_of(tmp_path, 1, way="crashes")
+    for retry in (False, False, True):
+        run(worker(tmp_path, retry=retry, way="crashes", log=str(log)), cell)
+    assert log.read_text().split().count("relight") == 2
+
+
+@pytest.mark.parametrize("damage", ["gone", "torn"])
+def test_a_film_that_was_lost_is_made_again(tmp_path: Path, damage: str) -> None:
+    (cell,) = cells_of(tmp_path, 1)
+    places = Places(tmp_path)
+    film = places.film(run(worker(tmp_path), cell)["film"])
+    whole = film.read_bytes()
+    film.unlink() if damage == "gone" else film.write_bytes(whole[:99])
+    answer = run(worker(tmp_path, [fakes.metric(power=3.0)]), cell)
+    assert (answer["generated"], answer["outcome"]) == (True, "done")
+    assert film.read_bytes() == whole
+
+
+def test_an_extractor_s_failure_is_told(tmp_path: Path) -> None:
+    (cell,) = cells_of(tmp_path, 1)
+    answer = run(worker(tmp_path, [fakes.metric(way="raises")]), cell)
+    assert answer["outcome"] == "done"
+    assert answer["failures"] == {"sums": "RuntimeError: no such operator"}
+
+
+def test_another_machine_s_method_is_refused(tmp_path: Path) -> None:
+    (cell,) = cells_of(tmp_path, 1)
+    with pytest.raises(UsageError, match="is another method"):
+        run(worker(tmp_path, add=2), cell)
+
+
+def test_given_films_are_looked_at_once_for_all_their_roles(tmp_path: Path) -> None:
+    target = fakes.light(5, film=True, root=tmp_path)
+    drivers = [fakes.subject(tmp_path, seed) for seed in (1, 2)]
+    cases = [Case("relight", each, None, light) for each in drivers for light in (target,) * 2]
+    given = inputs(cases)
+    assert len(given) == 3
+    assert sorted(each.roles for each in given) == [("driving", "reference")] * 2 + [("target",)]
+    busy = worker(tmp_path)
+    measured = [busy.run(each.to_json(), lambda words: None)["measured"] for each in given]
+    assert sum(measured) == 2  # the metric does not ask for targets
+    assert {item_id(each.to_json()) for each in given} == {each.film.digest for each in given}
+
+
+def test_a_cell_s_features_come_together_by_role(tmp_path: Path) -> None:
+    (cell,) = cells_of(tmp_path, 1)
+    busy = worker(tmp_path)
+    run(busy, cell)
+    places, cache = Places(tmp_path), FeatureCache(tmp_path / "features")
+    row = Row.read(places, cell.id)
+    assert row
+    found = case_features(cell, row, cache, [Brightness()])
+    assert [*found.found] == ["output"]  # nobody looked at the driving clip yet
+    (given,) = inputs([cell.case])
+    busy.run(given.to_json(), lambda words: None)
+    found = case_features(cell, row, cache, [Brightness()])
+    assert sorted(found.found) == ["driving", "output"]
+    assert np.array_equal(found.light, cell.light.coefficients)  # type: ignore[union-attr, arg-type]
+    assert found.facts["seconds_per_frame"] == row.seconds_per_frame
+    assert len(Brightness().frames(found)) == 5
+
+
+def test_values_are_the_same_with_one_worker_or_more_in_any_order(tmp_path: Path) -> None:
+    def values(root: Path, seed: int, engines: int) -> dict[str, bytes]:
+        cells = cells_of(root, 6)
+        random.Random(seed).shuffle(cells)
+        arguments = {
+            "root": str(root),
+            "scratch": str(root / "tmp"),
+            "methods": {"fake": fakes.method()},
+            "metrics": [fakes.metric(), fakes.metric(power=0.5)],
+            "batch": 1 + seed,
+        }
+        for number in range(engines):
+            with InlineEngine() as engine:
+                pool = engine.pool(
+                    "cells",
+                    WorkerSpec("evaluation.cells.worker:CellWorker", arguments),
+                    Resources(),
+                )
+                items = [Item(cell.id, {"cell": cell.to_json()}) for cell in cells[number::engines]]
+                assert all(isinstance(result, Done) for result in pool.run(items))
+        return files(root / "features")
+
+    wanted = values(tmp_path / "one", 0, 1)
+    assert len(wanted) == 12
+    assert values(tmp_path / "two", 1, 2) == values(tmp_path / "three", 2, 3) == wanted
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    film = keep_film(places.films, fakes.pictures(1), fakes.subject(tmp_path, 1).film.fps)
+    (places.films / ".half.tmp").write_bytes(b"half")
+    assert places.sweep(before=0) == 0
+    assert places.sweep(before=2**40) == 1
+    assert film.path.is_file()
+
+
+def test_extractors_of_one_digest_look_once(tmp_path: Path) -> None:
+    class Counting(Sums):
+        starts = 0
+
+        def start(self, frames: int, size: int):
+            type(self).starts += 1
+            return super().start(frames, size)
+
+    twins: list[Extractor] = [Counting(), Counting()]
+    measure(fakes.subject(tmp_path, 1).film, twins)
+    assert Counting.starts == 1
