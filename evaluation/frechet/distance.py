@@ -103,9 +103,9 @@ def _nuclear_norm(matrix: NDArray[np.float64]) -> float:
     rows, columns = matrix.shape
     if rows == columns:
         squares = np.linalg.eigvalsh(matrix.T @ matrix)
-        rounding = np.finfo(np.float64).eps * squares[-1]  # of each of them
+        rounding = np.finfo(np.float64).eps * squares[-1]  # of each of them, either way
         roots = np.sqrt(np.maximum(squares, rounding))
         norm = float(roots.sum())
-        if rounding and (rounding / roots).sum() <= _ROUNDING * norm:
+        if rounding and np.linalg.norm(rounding / roots) <= _ROUNDING * norm:
             return norm
     return float(np.linalg.svd(matrix, compute_uv=False).sum())
