@@ -1,0 +1,83 @@
+"""Reading and writing protocols."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.protocols.tables import Protocol
+from infra.errors import UsageError
+from infra.tables import parse_table, read_toml
+from infra.toml_text import explained_toml, plain_toml
+
+FOLDER = Path(__file__).parent
+
+PROTOCOLS = ("hdtf", "ffhq", "cross-identity", "ablation-adapters", "ablation-guidance", "demo")
+"""Protocols that come with Limelight."""
+
+
+def load_protocol(source: str | Path, overrides: Sequence[str] = ()) -> Protocol:
+    """A protocol by its name, or of a TOML file.
+
+    Args:
+        source: One of `PROTOCOLS`, or a file's path. A file that gives no name is called as it is.
+        overrides: ``key=value`` or ``table.key=value`` each, the value as TOML has it (quotes may
+            be left out).
+
+    Raises:
+        UsageError: No such protocol or file, an unknown key, or a value that is not allowed.
+    """
+    named = str(source) in PROTOCOLS
+    path = FOLDER / f"{source}.toml" if named else Path(source)
+    if not named and not path.exists():
+        raise UsageError(
+            f"no protocol is called {str(source)!r}, and there is no such file; protocols are"
+            f" {', '.join(PROTOCOLS)}",
+            hint=f"start from a copy of one: {FOLDER / 'demo.toml'}",
+        )
+    values = read_toml(path, "protocol")
+    if not named:
+        values.setdefault("name", path.stem.lower())
+    for override in overrides:
+        _override(values, override)
+    return parse_protocol(values, str(source))
+
+
+def parse_protocol(values: Mapping[str, Any], origin: str) -> Protocol:
+    """A protocol out of tables that hold it, such as a record's (`Protocol.settings`).
+
+    Args:
+        values: The tables.
+        origin: What they are called in errors.
+
+    Raises:
+        UsageError: An unknown key, or a value that is not allowed.
+    """
+    return parse_table(Protocol, values, origin)
+
+
+def protocol_toml(protocol: Protocol) -> str:
+    """The protocol as a TOML file that explains itself: every key, and what is allowed."""
+    return explained_toml(protocol)
+
+
+def write_protocol(protocol: Protocol, path: Path) -> None:
+    """Write a protocol, all of its keys, so that `load_protocol` gives it again."""
+    path.write_text(plain_toml(protocol), encoding="utf-8")
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name.strip():
+        raise UsageError(
+            f"{override!r} is no override", hint="write table.key=value: cut.frames=24"
+        )
+    *tables, key = name.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"{override!r}: {table} is no table of a protocol")
+    try:
+        values[key] = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[key] = text.strip()
