@@ -138,8 +138,11 @@ class Weight(_Entry):
 
     @property
     def embedded(self) -> bool:
-        """Whether it comes out of a small wheel, and so is fetched at first use."""
-        return any(isinstance(source, WheelSource) for source in self.sources)
+        """Whether it comes out of a small wheel as it is, and so is fetched at first use.
+
+        What is converted besides needs more packages than a fresh machine has.
+        """
+        return self.convert is None and any(isinstance(s, WheelSource) for s in self.sources)
 
 
 def parse_registry(text: str, where: str = "the registry") -> dict[str, Weight]:

@@ -1,0 +1,295 @@
+"""LPIPS of a film: from frame to frame, and against the film that drove it.
+
+LPIPS is the squared distance of two pictures' codes (`evaluation.models.lpips`), so that each film
+is looked at alone. Its stand-in, where LPIPS's weights are not here, does the same with a network
+that nobody trained.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.metrics.base import (
+    CaseFeatures,
+    ClipMetric,
+    Extractor,
+    FeaturePass,
+    Grade,
+    MetricInfo,
+    Role,
+)
+from evaluation.metrics.chunks import ChunkedPass, resized
+from evaluation.metrics.standard import at_hand, identities
+from stages.models.offer import Offer
+
+CoderName = Literal["alex", "vgg", "random"]
+
+Codes = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+SOURCE_SIZE = 64
+"""Side in pixels at which films are compared with each other.
+
+A code has as many numbers as the features it is made of: 640,000 for a frame of 256 pixels, too
+many to keep. At 64 pixels, the size of the patches on which LPIPS was trained, it has 32,000.
+"""
+
+_CHUNK = 4
+
+
+@dataclass(frozen=True)
+class Perceiver:
+    """A network that compares pictures.
+
+    Attributes:
+        name: Its key.
+        offer: How it is loaded.
+        arguments: What it is made with.
+        estimator: What it is, in a few words.
+        metric: The metrics' names begin so.
+        title: Their titles too.
+        grade: LPIPS is the standard.
+        most: Upper bound of its distances.
+        published: Column of the published tables that its temporal metric may stand in.
+    """
+
+    name: CoderName
+    offer: Offer
+    arguments: tuple[str, ...]
+    estimator: str
+    metric: str
+    title: str
+    grade: Grade
+    most: float
+    published: str = ""
+
+
+_LPIPS = "evaluation.models.lpips:LpipsCoder"
+_PACKAGES = ("torch", "safetensors")
+
+PERCEIVERS: dict[CoderName, Perceiver] = {
+    "alex": Perceiver(
+        name="alex",
+        offer=Offer(_LPIPS, ("alexnet", "lpips_alex_heads"), _PACKAGES),
+        arguments=("alex",),
+        estimator="LPIPS 0.1 on AlexNet",
+        metric="lpips",
+        title="LPIPS",
+        grade="standard",
+        most=np.inf,
+        published="LPIPS",
+    ),
+    "vgg": Perceiver(
+        name="vgg",
+        offer=Offer(_LPIPS, ("vgg16", "lpips_vgg_heads"), _PACKAGES),
+        arguments=("vgg",),
+        estimator="LPIPS 0.1 on VGG-16",
+        metric="lpips_vgg",
+        title="LPIPS (VGG)",
+        grade="standard",
+        most=np.inf,
+    ),
+    "random": Perceiver(
+        name="random",
+        offer=Offer("evaluation.models.random_features:RandomCoder", (), _PACKAGES),
+        arguments=(),
+        estimator="cosines of a random network's features",
+        metric="random_perceptual",
+        title="LPIPS (random)",
+        grade="embedded",
+        most=1.0,
+    ),
+}
+"""Networks by name."""
+
+
+def chosen_coder() -> CoderName:
+    """LPIPS with AlexNet, the package's default, where its weights are here; else its stand-in."""
+    offer = PERCEIVERS["alex"].offer
+    return "alex" if at_hand(offer.weights, offer.packages) else "random"
+
+
+class _Perception(Extractor):
+    """What both extractors share: the network."""
+
+    def __init__(self, coder: CoderName) -> None:
+        self._perceiver = PERCEIVERS[coder]
+        self._coder: Codes | None = None
+
+    def weights(self) -> tuple[str, ...]:
+        """The network's."""
+        return self._perceiver.offer.weights
+
+    def options(self) -> Mapping[str, Any]:
+        """Which network."""
+        return {"coder": self._perceiver.name}
+
+    def setup(self) -> None:
+        """Load the network.
+
+        Raises:
+            UsageError: A package is missing.
+            WeightsError: Its weights are not here, or are another network's.
+        """
+        self._coder = self._perceiver.offer.load()(*self._perceiver.arguments)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._coder = None
+
+    def codes(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Codes (n, D) of frames (n, S, S, 3)."""
+        assert self._coder is not None, "setup() comes first"
+        return self._coder(frames)
+
+
+class Steps(_Perception):
+    """How different each frame looks from the one before it: ``distance`` (n - 1,)."""
+
+    name: ClassVar[str] = "perceptual_steps"
+
+    def start(self, frames: int, size: int) -> FeaturePass:
+        """Begin a film."""
+        return _StepsPass(self.codes)
+
+
+class SourceCodes(_Perception):
+    """Codes of a film's frames at 64 pixels: ``code`` (n, D) float16."""
+
+    name: ClassVar[str] = "perceptual_codes"
+
+    def options(self) -> Mapping[str, Any]:
+        """Which network, and at which size."""
+        return {**super().options(), "size": SOURCE_SIZE}
+
+    def start(self, frames: int, size: int) -> FeaturePass:
+        """Begin a film."""
+        return _CodesPass(self.codes)
+
+
+class TemporalLpips(ClipMetric):
+    """LPIPS between adjacent frames: how much a film changes, and so how restless it is.
+
+    Args:
+        coder: The network; by default the standard one where its weights are here.
+    """
+
+    def __init__(self, coder: CoderName | None = None) -> None:
+        self._perceiver = PERCEIVERS[coder or chosen_coder()]
+        self._steps = Steps(self._perceiver.name)
+
+    @property
+    def info(self) -> MetricInfo:
+        """What is said of it."""
+        return _info(
+            self._perceiver,
+            "",
+            "Mean distance of each frame of the output from the one before it, at the frames' "
+            "own size. It says nothing of the source: a still picture has 0.",
+            self._perceiver.published,
+        )
+
+    def extractors(self) -> Mapping[Role, Extractor]:
+        """Of the output alone."""
+        return {"output": self._steps}
+
+    def frames(self, case: CaseFeatures) -> NDArray[np.float64]:
+        """Values (n - 1,) of the pairs of adjacent frames."""
+        return np.asarray(case.found["output"][Steps.name]["distance"], np.float64)
+
+
+class SourceLpips(ClipMetric):
+    """LPIPS between the output and the driving film, frame by frame.
+
+    Args:
+        coder: The network; by default the standard one where its weights are here.
+    """
+
+    def __init__(self, coder: CoderName | None = None) -> None:
+        self._perceiver = PERCEIVERS[coder or chosen_coder()]
+        self._codes = SourceCodes(self._perceiver.name)
+
+    @property
+    def info(self) -> MetricInfo:
+        """What is said of it."""
+        return _info(
+            self._perceiver,
+            "_source",
+            f"Mean distance of the output's frames from the driving film's, both reduced to "
+            f"{SOURCE_SIZE} pixels. A light that was wanted counts as a difference too.",
+        )
+
+    def extractors(self) -> Mapping[Role, Extractor]:
+        """Of the output and of the driving film."""
+        return {"output": self._codes, "driving": self._codes}
+
+    def frames(self, case: CaseFeatures) -> NDArray[np.float64]:
+        """Values (n,) of the frames.
+
+        Raises:
+            ValueError: The films differ in length.
+        """
+        output, driving = (
+            case.found[role][SourceCodes.name]["code"] for role in ("output", "driving")
+        )
+        if len(output) != len(driving):
+            raise ValueError(f"{len(output)} frames of output, but {len(driving)} that drove it")
+        return _squared_distances(output, driving)
+
+
+class _StepsPass(ChunkedPass):
+    def __init__(self, codes: Codes) -> None:
+        super().__init__(_CHUNK)
+        self._codes = codes
+        self._last: NDArray[np.float32] | None = None
+        self._found: list[NDArray[np.float64]] = []
+
+    def see(self, chunk: NDArray[np.uint8]) -> None:
+        codes = self._codes(chunk)
+        if self._last is not None:
+            self._found.append(_squared_distances(self._last, codes[:1]))
+        self._found.append(_squared_distances(codes[:-1], codes[1:]))
+        self._last = codes[-1:]
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        return {"distance": np.concatenate([np.empty(0), *self._found])}
+
+
+class _CodesPass(ChunkedPass):
+    def __init__(self, codes: Codes) -> None:
+        super().__init__(_CHUNK)
+        self._codes = codes
+        self._found: list[NDArray[np.float16]] = []
+
+    def see(self, chunk: NDArray[np.uint8]) -> None:
+        # Half precision moves a distance by less than 1e-5.
+        self._found.append(self._codes(resized(chunk, SOURCE_SIZE)).astype(np.float16))
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        return {"code": np.concatenate(self._found) if self._found else np.empty((0, 0))}
+
+
+def _squared_distances(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
+    """Between rows (n, D), one by one."""
+    apart = first.astype(np.float32) - second.astype(np.float32)
+    return np.einsum("nd,nd->n", apart, apart, dtype=np.float64)
+
+
+def _info(perceiver: Perceiver, suffix: str, definition: str, published: str = "") -> MetricInfo:
+    source = "Zhang et al. 2018"
+    if perceiver.grade == "embedded":
+        source = f"the formula of {source}, without heads, on a network of random weights"
+    return MetricInfo(
+        name=f"{perceiver.metric}{suffix}",
+        title=f"{perceiver.title}{' to source' if suffix else ''}",
+        higher_is_better=False,
+        unit="",
+        range=(0.0, perceiver.most),
+        estimator=perceiver.estimator,
+        grade=perceiver.grade,
+        definition=f"{definition} ({source}.)",
+        weights=identities(perceiver.offer.weights),
+        published=published,
+    )
