@@ -14,6 +14,7 @@ from stages.geometry import GeometryConfig, geometry_model
 from stages.models.face_geometry import FaceGeometry, FaceTrack, shading_pictures
 from stages.models.faces import FaceModelName, face_landmarks
 from stages.models.raster.renderer import load_renderer
+from stages.models.shading import Surface
 
 
 class FaceFitter:
@@ -76,3 +77,7 @@ class FaceFitter:
         Another light is a matter of `FaceGeometry.under`.
         """
         return shading_pictures(self._model, geometry, size, self._renderer)
+
+    def surfaces(self, geometry: FaceGeometry, size: int) -> Iterator[Surface]:
+        """What is seen of the face in every frame, in pictures of (size, size) pixels."""
+        return self._renderer.surfaces(self._model.meshes(geometry), (size, size))

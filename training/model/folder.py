@@ -132,6 +132,15 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Loaded
     return LoadedModel(lcvd, recipe, record.facts, digest_json(record.files))
 
 
+def model_digest(folder: Path) -> str:
+    """What `LoadedModel.digest` will be, as the folder says of itself: nothing is loaded.
+
+    Raises:
+        LakeError: It is no model folder, or its record is damaged.
+    """
+    return digest_json(_record(folder).files)
+
+
 def save_official(folder: Path, lcvd: Lcvd) -> None:
     """Write a network as LCVD's authors do theirs: ``unet.pth``, ``light_embedder.pth`` and so on.
 

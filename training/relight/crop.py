@@ -43,6 +43,11 @@ class FaceSquare:
         boxes = np.concatenate([face_boxes(each) for each in points])
         return cls(choose_crop("face", boxes, picture, _MARGIN), picture)
 
+    @classmethod
+    def whole(cls, side: int) -> Self:
+        """All of a picture that is a face's square already."""
+        return cls((0, 0, side, side), (side, side))
+
     @property
     def side(self) -> int:
         """In pixels of the picture."""

@@ -35,22 +35,31 @@ def choose_model(lake: Path, wanted: str = "", device: torch.device | None = Non
         WeightsError: Weights that it needs are not here, or are others.
     """
     device = device or best_device()
-    found = _finished(lake)
-    if wanted == OFFICIAL_NAME:
+    folder = find_model(lake, wanted)
+    if folder is None:
         return official_model(device)
-    if wanted:
-        folder = Path(wanted) if (Path(wanted) / MODEL).is_file() else _of_run(lake, wanted)
-    elif found:
-        folder = found[-1]
-    elif all(weights.standing(name).state == "present" for name in _official_weights()):
-        return official_model(device)
-    else:
-        raise UsageError(
-            f"no training run of {lake} has finished, and LCVD's own weights are not here",
-            hint="train a model with `limelight train`, name one with --model FOLDER, or pull"
-            f" LCVD's: limelight weights pull {' '.join(_official_weights())}",
-        )
     return load_model(folder, device, precision(load_recipe(folder / RECIPE), device))
+
+
+def find_model(lake: Path, wanted: str = "") -> Path | None:
+    """The model folder that `choose_model` would load; None for LCVD's own.
+
+    Raises:
+        UsageError: There is no such model, or none at all.
+    """
+    if wanted == OFFICIAL_NAME:
+        return None
+    if wanted:
+        return Path(wanted) if (Path(wanted) / MODEL).is_file() else _of_run(lake, wanted)
+    if found := _finished(lake):
+        return found[-1]
+    if all(weights.standing(name).state == "present" for name in official_weights()):
+        return None
+    raise UsageError(
+        f"no training run of {lake} has finished, and LCVD's own weights are not here",
+        hint="train a model with `limelight train`, name one with --model FOLDER, or pull"
+        f" LCVD's: limelight weights pull {' '.join(official_weights())}",
+    )
 
 
 def official_model(device: torch.device) -> LoadedModel:
@@ -61,7 +70,7 @@ def official_model(device: torch.device) -> LoadedModel:
     """
     recipe = _official_recipe()
     lcvd = initial_model(recipe.model).to(device, precision(recipe, device))
-    digest = digest_json({name: weights.identity(name) for name in _official_weights()})
+    digest = digest_json({name: weights.identity(name) for name in official_weights()})
     # Their shading came from DECA, drawn of a list of triangles of theirs.
     facts = {"geometry": {"model": "deca", "region": "lcvd"}}
     return LoadedModel(lcvd.eval().requires_grad_(False), recipe, facts, digest)
@@ -76,7 +85,8 @@ def _official_recipe() -> Recipe:
     return load_recipe("lcvd-paper", ["model.start=lcvd"])
 
 
-def _official_weights() -> tuple[str, ...]:
+def official_weights() -> tuple[str, ...]:
+    """The registry's names of the files that LCVD's own model is made of."""
     return weights_of(_official_recipe().model, start=True)
 
 

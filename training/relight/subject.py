@@ -85,7 +85,13 @@ class FaceReader:
         self.light = cache(self._light)
 
     def subject(
-        self, film: DrivingFilm, reference: Path | None, align: Align, progress: Progress
+        self,
+        film: DrivingFilm,
+        reference: Path | None,
+        align: Align,
+        progress: Progress,
+        *,
+        whole: bool = False,
     ) -> Subject:
         """The subject of a driving video, and of a reference that is not in it.
 
@@ -95,6 +101,7 @@ class FaceReader:
                 film itself, whose first frame with that face is the reference then.
             align: How the motion is carried over to a portrait.
             progress: Called for the parts `track` and `fit`.
+            whole: Film and portrait are faces' squares already, of which nothing is cut off.
 
         Raises:
             UsageError: No face is found.
@@ -102,7 +109,7 @@ class FaceReader:
         portrait = None if reference is None else self._portrait(reference)
         track = film.track(self._landmarks, partial(progress, "track"))
         size = film.frame(0).shape[1::-1]
-        framing = FaceSquare.around([track.points], size)
+        framing = FaceSquare.whole(size[0]) if whole else FaceSquare.around([track.points], size)
         points = framing.place(track.points)
         geometry = self._fit(film, framing, points, track, progress)
         facts: dict[str, object] = {"seen": int(track.valid.sum()), "driver_crop": framing.crop}
@@ -123,7 +130,8 @@ class FaceReader:
         ground, seen = portrait
         moved = align_points(seen[None], track.points, align)
         # Room for the reference as it is, and for all that it will do.
-        square = FaceSquare.around([seen[None], moved], ground.shape[1::-1])
+        around = FaceSquare.around([seen[None], moved], ground.shape[1::-1])
+        square = FaceSquare.whole(len(ground)) if whole else around
         cut, own_points = square.cut(ground), square.place(seen)
         own = self._model.fit([cut], FaceTrack.still(own_points, FIT_SIZE))
         return Subject(

@@ -90,20 +90,14 @@ def relight(
     if not len(normals):
         return pictures, mean
     new = drawn.beside(mean, normals)
-    side = surfaces[0].size[0]
-    small = np.stack([cv2.resize(p, (side, side), interpolation=cv2.INTER_AREA) for p in pictures])
-    lit, skin = [], []
-    for picture, surface, light in zip(small, surfaces, own, strict=True):
-        lit.append(_ratio(surface.normals, light, new))
-        skin.append(picture.reshape(-1, 3)[surface.pixels])
-    brighter = _headroom(np.concatenate(skin), np.concatenate(lit))
-    gains = np.stack(
-        [
-            _carried(surface, np.log(np.clip(ratio * brighter, 1 / _GAIN, _GAIN)))
-            for surface, ratio in zip(surfaces, lit, strict=True)
-        ]
-    )
-    return _applied(pictures, alpha, gains), new * np.float32(brighter)
+    lit = [ratio(surface, light, new) for surface, light in zip(surfaces, own, strict=True)]
+    skin = [skin_of(picture, surface) for picture, surface in zip(pictures, surfaces, strict=True)]
+    brighter = headroom(np.concatenate(skin), np.concatenate(lit))
+    changed = [
+        applied(picture, cover, gain(surface, each * brighter))
+        for picture, cover, surface, each in zip(pictures, alpha, surfaces, lit, strict=True)
+    ]
+    return np.stack(changed), new * np.float32(brighter)
 
 
 def coarse(size: int) -> int:
@@ -111,52 +105,69 @@ def coarse(size: int) -> int:
     return max(size // 4, min(_COARSE, size))
 
 
-def _ratio(
-    normals: NDArray[np.float32], own: NDArray[np.float32], new: NDArray[np.float32]
+def ratio(
+    surface: Surface, own: NDArray[np.float32], new: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """New shading over old, float32 (P, 3)."""
-    before, after = shade(own, normals), shade(new, normals)
+    """New shading over old, float32 (P, 3): what is nearly black counts as a little lighter.
+
+    Args:
+        surface: What is seen of the face.
+        own: (9, 3), the light on it.
+        new: (9, 3), the light that it is to be under.
+    """
+    before, after = shade(own, surface.normals), shade(new, surface.normals)
     least = np.float32(_LEAST * max(float(before.mean()) if len(before) else 1.0, 1e-3))
-    ratio: NDArray[np.float32] = np.divide(np.maximum(after, least), np.maximum(before, least))
-    return ratio
+    quotient: NDArray[np.float32] = np.divide(np.maximum(after, least), np.maximum(before, least))
+    return quotient
 
 
-def _headroom(skin: NDArray[np.uint8], ratio: NDArray[np.float32]) -> float:
-    """Factor, at most 1, that keeps the skin from turning white."""
+def skin_of(picture: NDArray[np.uint8], surface: Surface) -> NDArray[np.uint8]:
+    """Colours (P, 3) of a picture (S, S, 3), S as its surface's or larger, where that is seen."""
+    small = cv2.resize(picture, surface.size[::-1], interpolation=cv2.INTER_AREA)
+    return small.reshape(-1, 3)[surface.pixels].astype(np.uint8)
+
+
+def headroom(skin: NDArray[np.uint8], ratios: NDArray[np.float32]) -> float:
+    """Factor, at most 1, that keeps the skin from turning white.
+
+    Args:
+        skin: (P, 3), of all pictures that are to stay equally bright.
+        ratios: (P, 3), what it will be multiplied by.
+    """
     before = (skin / 255) @ LUMINANCE
-    after = (skin / 255 * ratio) @ LUMINANCE
+    after = (skin / 255 * ratios) @ LUMINANCE
     limit = max(_WHITE, float(np.percentile(before, _BRIGHTEST)))
     return min(1.0, limit / max(float(np.percentile(after, _BRIGHTEST)), 1e-3))
 
 
-def _carried(surface: Surface, ratio: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A ratio's logarithm (P, 3), known on a surface, as a smooth gain everywhere (h, w, 3)."""
+def gain(surface: Surface, ratios: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A ratio (P, 3) that is known on a surface, as a smooth gain everywhere, (h, w, 3)."""
     height, width = surface.size
-    if not len(ratio):
+    if not len(ratios):
         return np.ones((height, width, 3), np.float32)
+    logarithms = np.log(np.clip(ratios, 1 / _GAIN, _GAIN))
     flat = np.zeros((height * width, 4), np.float32)
-    flat[surface.pixels] = np.concatenate([ratio, np.ones_like(ratio[:, :1])], axis=1)
+    flat[surface.pixels] = np.concatenate([logarithms, np.ones_like(ratios[:, :1])], axis=1)
     known = flat.reshape(height, width, 4)
-    value = np.broadcast_to(ratio.mean(axis=0), (height, width, 3)).astype(np.float32)
+    mean = logarithms.mean(axis=0)
+    value = np.broadcast_to(mean, (height, width, 3)).astype(np.float32)
     for reach in _REACHES:
         near = np.asarray(
             cv2.GaussianBlur(known, (0, 0), reach * width, borderType=cv2.BORDER_CONSTANT)
         )
         trust = np.minimum(near[..., 3:] / _ENOUGH, 1)
-        mean = near[..., :3] / np.maximum(near[..., 3:], 1e-6)
-        value += trust * (mean - value)
+        local = near[..., :3] / np.maximum(near[..., 3:], 1e-6)
+        value += trust * (local - value)
     return np.exp(value)
 
 
-def _applied(
-    pictures: NDArray[np.uint8], alpha: NDArray[np.uint8], gains: NDArray[np.float32]
+def applied(
+    picture: NDArray[np.uint8], alpha: NDArray[np.uint8], gains: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """Pictures times gains, where alpha is 255, and as they were where it is 0."""
-    size = pictures.shape[2], pictures.shape[1]
-    result = np.empty(pictures.shape, np.uint8)
-    for picture, cover, gain, place in zip(pictures, alpha, gains, result, strict=True):
-        wide = np.asarray(cv2.resize(gain, size, interpolation=cv2.INTER_LINEAR))
-        _multiply(picture, cover, wide, place)
+    """A picture (S, S, 3) times gains (h, w, 3) where alpha (S, S) is 255; where 0, as it was."""
+    wide = np.asarray(cv2.resize(gains, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+    result = np.empty_like(picture)
+    _multiply(picture, alpha, wide, result)
     return result
 
 

@@ -1,0 +1,200 @@
+"""Any program as a method: run in an environment of its own, by a template of its command line.
+
+For instance, of a configuration in TOML::
+
+    argv = ["/opt/other/bin/python", "relight.py", "{driving}", "{light_json}", "{output}"]
+    cwd = "/opt/other"
+    seconds = 600
+
+Words in braces are filled in (`PLACES`). No shell is asked, so that names need no quotes.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from shutil import which
+from typing import Any, ClassVar, Literal
+
+from PIL import Image
+from pydantic import Field, field_validator
+
+from evaluation.methods.base import FilmLike, Light, Method, MethodError, Mode, Picture, Scratch
+from evaluation.methods.confined import Ending, run_confined
+from evaluation.methods.made import read_made
+from infra.tables import Table
+
+PLACES: Mapping[str, str] = {
+    "driving": "the driving film: a lossless film, or a folder of PNG files",
+    "light": "picture of a face that is lit as wanted; lights told by numbers have none",
+    "light_json": "the wanted light as JSON: its name and its coefficients, (9, 3)",
+    "reference": "the portrait as PNG: the one that is to move, or the driving film's first frame",
+    "output": "where the result is to be put",
+    "frames": "number of frames",
+    "size": "width and height in pixels",
+    "seed": "of random numbers",
+}
+"""What may stand in braces, and what is put there."""
+
+_PLACE = re.compile(r"\{(\w+)\}")
+_KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES")
+_GIB = 1 << 30
+
+
+class CommandOptions(Table):
+    """The command, and what it may take."""
+
+    argv: tuple[str, ...] = Field(min_length=1)
+    """The program and its arguments; see `PLACES` for what may stand in braces."""
+    modes: tuple[Mode, ...] = ("relight",)
+    """What it can do."""
+    cwd: Path | None = None
+    """Its working folder; without, an empty one."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Added to its environment, which else has little more than PATH and HOME."""
+    driving: Literal["film", "pictures"] = "film"
+    """What `{driving}` is: one lossless film (FFV1 in Matroska), or a folder of PNG files."""
+    output: str = Field("output", pattern=r"^[\w-][\w.-]*$")
+    """Name of what it makes. With an ending, such as `made.mp4`, it is a film; without, a folder,
+    which is there and empty, for pictures that are named in their order."""
+    seconds: float = Field(3600.0, gt=0)
+    """Time limit for one film."""
+    memory: float = Field(32.0, ge=0)
+    """Limit in GiB on the address space of each of its processes; 0 for none, as programs on CUDA
+    need, which reserve far more than they use."""
+    version: str = ""
+    """Of the program: another one, and its films are made again."""
+
+    @field_validator("argv")
+    @classmethod
+    def _known_places(cls, argv: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse words in braces that nothing is put for, and a result that nobody is told of."""
+        used = {place for word in argv for place in _PLACE.findall(word)}
+        if unknown := sorted(used - PLACES.keys()):
+            raise ValueError(f"{{{unknown[0]}}} is none of {{{'}, {'.join(PLACES)}}}")
+        if "output" not in used:
+            raise ValueError("{output} is nowhere in it")
+        return argv
+
+
+class Command(Method):
+    """Runs a program for each film, and reads what it made."""
+
+    name = "command"
+    modes: ClassVar[frozenset[Mode]] = frozenset({"relight", "animate"})
+
+    def __init__(self, table: CommandOptions) -> None:
+        self._table = table
+        # An instance's own: what one program can do, another cannot.
+        self.modes = frozenset(table.modes)  # type: ignore[misc]
+
+    def options(self) -> dict[str, Any]:
+        """All but the limits, which decide whether there is a film, never which."""
+        return self._table.model_dump(mode="json", exclude={"seconds", "memory"})
+
+    def unavailable(self) -> str:
+        """The program, or its working folder, is not there."""
+        table = self._table
+        if table.cwd is not None and not table.cwd.is_dir():
+            return f"there is no folder {table.cwd}"
+        program = table.argv[0]
+        if which(program, path=self._environment().get("PATH")) is None and not (
+            table.cwd is not None and which(str(table.cwd / program))
+        ):
+            return f"there is no program {program}"
+        return ""
+
+    def relight(self, driving: FilmLike, light: Light, scratch: Scratch) -> Iterator[Picture]:
+        """What the program makes of a film and a light.
+
+        Raises:
+            MethodError: It failed, took too long, or made something else.
+        """
+        return self._made(driving, next(driving.pictures()), light, scratch)
+
+    def animate(self, driving: FilmLike, portrait: Picture, scratch: Scratch) -> Iterator[Picture]:
+        """What the program makes of a film and a portrait.
+
+        Raises:
+            MethodError: It failed, took too long, or made something else.
+        """
+        return self._made(driving, portrait, None, scratch)
+
+    def _made(
+        self, driving: FilmLike, portrait: Picture, light: Light | None, scratch: Scratch
+    ) -> Iterator[Picture]:
+        table, folder = self._table, scratch.folder.resolve()
+        output = folder / table.output
+        if not output.suffix:
+            output.mkdir()
+        places = {
+            "output": str(output),
+            "frames": str(driving.frames),
+            "size": str(driving.size),
+            "seed": str(scratch.seed),
+        }
+        used = {place for word in table.argv for place in _PLACE.findall(word)}
+        if "driving" in used:
+            places["driving"] = str(self._driving(driving, folder))
+        if "reference" in used:
+            places["reference"] = str(folder / "reference.png")
+            Image.fromarray(portrait).save(folder / "reference.png")
+        if {"light", "light_json"} & used:
+            places |= _light(light, folder)
+        if "light" in used and not places["light"]:
+            told = f"light {light.name}" if light else "animation"
+            raise MethodError(f"the command wants a picture in {{light}}; the {told} has none")
+        argv = [_PLACE.sub(lambda found: places[found[1]], word) for word in table.argv]
+        ending = run_confined(
+            argv,
+            log=folder / "command.log",
+            cwd=table.cwd or folder,
+            env=self._environment(),
+            seconds=table.seconds,
+            memory=round(table.memory * _GIB),
+        )
+        self._check(ending)
+        yield from read_made(output, driving)
+
+    def _driving(self, driving: FilmLike, folder: Path) -> Path:
+        if self._table.driving == "film":
+            return driving.path.resolve()
+        frames = folder / "driving"
+        frames.mkdir()
+        for index, picture in enumerate(driving.pictures()):
+            Image.fromarray(picture).save(frames / f"{index:06}.png", compress_level=1)
+        return frames
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        return {**kept, **self._table.env}
+
+    def _check(self, ending: Ending) -> None:
+        if ending.code == 0:
+            return
+        if ending.code is None:
+            how = f"did not end within {self._table.seconds:g} s"
+        elif ending.code < 0:
+            how = f"was ended by signal {-ending.code}"
+        else:
+            how = f"failed with exit code {ending.code}"
+        limit = f" (its memory limit is {self._table.memory:g} GiB)" if self._table.memory else ""
+        raise MethodError(f"the command {how}{limit}; it said: {ending.said or 'nothing'}")
+
+
+def _light(light: Light | None, folder: Path) -> dict[str, str]:
+    """Paths of a light's picture (empty where it has none) and of its numbers."""
+    path = folder / "light.json"
+    told = (
+        None
+        if light is None
+        else {
+            "name": light.name,
+            "coefficients": light.coefficients.astype(float).tolist(),
+            "basis": "1, x, y, z, xy, xz, yz, x^2-y^2, 3z^2-1; x right, y up, z to the viewer",
+        }
+    )
+    path.write_text(json.dumps(told) + "\n", encoding="utf-8")
+    picture = light.picture.resolve() if light and light.picture else ""
+    return {"light": str(picture), "light_json": str(path)}

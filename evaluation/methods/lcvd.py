@@ -1,0 +1,225 @@
+"""LCVD: a checkpoint of ours, or the one that its authors published.
+
+The portrait's square is judged as the model generated it, without the ground being put back: what
+is cut for a benchmark is the square already.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from evaluation.methods.base import FilmLike, Light, Method, MethodError, Mode, Picture, Scratch
+from evaluation.methods.needs import lacking
+from infra.errors import LimelightError, UsageError
+from infra.settings import load_settings
+from infra.tables import Table
+from stages.matting import MattingConfig, MattingModel, matting_model
+from stages.models.faces import FaceModelName
+from training.relight.align import Align
+
+if TYPE_CHECKING:
+    from training.model.folder import LoadedModel
+    from training.relight.options import RelightOptions
+    from training.relight.subject import FaceReader, Subject
+
+_PACKAGES = ("torch", "safetensors", "diffusers", "transformers")
+
+
+class LcvdOptions(Table):
+    """Which model, and how it generates; what is left out is as the model's recipe has it."""
+
+    model: str = ""
+    """A model folder, a run's name, or `official`; without, that of the run that finished last."""
+    lake: str = ""
+    """Folder of the lake whose runs are looked at; without, the environment's."""
+    detail: Literal["generated", "original"] = "generated"
+    """`generated`: the portrait as the model made it; `original`: the film's own pixels, with the
+    model's change of light (`training.relight.quotient`), where the film itself is relit."""
+    align: Align = "so3"
+    """How a film's motion is carried over to a portrait that is not in it."""
+    guidance: float | None = Field(None, ge=0)
+    """Weight of the light."""
+    identity: float | None = Field(None, ge=0)
+    """Weight of the reference."""
+    steps: int | None = Field(None, ge=1)
+    """Of sampling."""
+    landmarks: FaceModelName = "mediapipe"
+    """Name of the landmark model."""
+    matting: MattingConfig = MattingConfig()
+    """Matting model and its options, as in a build."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What `Lcvd.setup` loads."""
+
+    model: "LoadedModel"
+    reader: "FaceReader"
+    matting: MattingModel
+
+
+class Lcvd(Method):
+    """Generates the portrait anew from its shading under the wanted light."""
+
+    name = "lcvd"
+    modes: ClassVar[frozenset[Mode]] = frozenset({"relight", "animate"})
+
+    _loaded: _Loaded
+
+    def __init__(self, table: LcvdOptions = LcvdOptions()) -> None:  # noqa: B008 - frozen
+        self._table = table
+
+    def weights(self) -> tuple[str, ...]:
+        """Those beside a model's own (VAE, CLIP); of the official model, all."""
+        from training.model.folder import RECIPE
+        from training.model.weights import weights_of
+        from training.recipe import load_recipe
+        from training.relight.models import official_weights
+
+        if self._folder is None:
+            return official_weights()
+        return weights_of(load_recipe(self._folder / RECIPE).model, start=False)
+
+    def options(self) -> dict[str, Any]:
+        """The options, and in the place of the model's name its digest."""
+        from training.model.folder import model_digest
+
+        table = self._table.model_dump(mode="json", exclude={"model", "lake", "matting"})
+        digest = "" if self._folder is None else model_digest(self._folder)
+        return {**table, "matting": self._table.matting.deciding(), "model": digest}
+
+    def unavailable(self) -> str:
+        """There is no such model, or packages or weights beside it are missing."""
+        if reason := lacking(_PACKAGES, ()):
+            return reason
+        try:
+            return lacking((), self.weights())
+        except LimelightError as error:
+            return error.message
+
+    def setup(self) -> None:
+        """Load the model and what finds faces, on the GPU that this process may use."""
+        from training.relight.models import choose_model
+        from training.relight.relight import trained_geometry
+        from training.relight.subject import FaceReader
+
+        model = choose_model(self._lake, self._table.model)
+        reader = FaceReader(self._table.landmarks, trained_geometry(model))
+        self._loaded = _Loaded(model, reader, matting_model(self._table.matting))
+
+    def close(self) -> None:
+        """Let go of them."""
+        del self._loaded
+
+    def relight(self, driving: FilmLike, light: Light, scratch: Scratch) -> Iterator[Picture]:
+        """The film's portrait, generated under the light from its first frame with a face.
+
+        Raises:
+            MethodError: No face is found, or the model cannot relight.
+        """
+        return self._made(driving, None, light.coefficients, scratch)
+
+    def animate(self, driving: FilmLike, portrait: Picture, scratch: Scratch) -> Iterator[Picture]:
+        """The portrait under its own light, with the film's head pose and expression.
+
+        Raises:
+            MethodError: No face is found, or the model cannot.
+        """
+        reference = scratch.folder / "portrait.png"
+        Image.fromarray(portrait).save(reference)
+        return self._made(driving, reference, None, scratch)
+
+    def _made(
+        self,
+        driving: FilmLike,
+        reference: Path | None,
+        light: NDArray[np.float32] | None,
+        scratch: Scratch,
+    ) -> Iterator[Picture]:
+        from training.relight.film import DrivingFilm
+        from training.relight.quotient import light_laid_over
+
+        options = self._relight_options(relit=light is not None, seed=scratch.seed)
+        try:
+            options.check(self._loaded.model.recipe)
+            film = DrivingFilm(driving.path)
+            subject = self._loaded.reader.subject(
+                film, reference, options.align, _unwatched, whole=True
+            )
+        except UsageError as error:
+            raise MethodError(error.message) from error
+        own = subject.geometry.light
+        generated = self._generated(subject, own if light is None else light, options, scratch)
+        if light is not None and self._table.detail == "original":
+            unlit = self._generated(subject, own, options, scratch)
+            return light_laid_over(driving.pictures(), unlit, generated)
+        return generated
+
+    def _generated(
+        self,
+        subject: "Subject",
+        light: NDArray[np.float32],
+        options: "RelightOptions",
+        scratch: Scratch,
+    ) -> Iterator[Picture]:
+        """The moving face under a light, (9, 3) or (T, 9, 3), in the size of the square."""
+        from training.relight.conditions import DrawnConditions
+        from training.relight.crop import FIT_SIZE
+        from training.relight.generate import Generator
+
+        loaded = self._loaded
+        (matte,) = loaded.matting.masks([subject.portrait], FIT_SIZE)
+        generator = Generator(loaded.model, subject.portrait, matte, seed=options.seed)
+        size = generator.size
+        shading = chain(
+            loaded.reader.shading(subject.own, size),
+            loaded.reader.shading(subject.geometry.under(light), size),
+        )
+        with DrawnConditions(size, partial(_room, scratch.folder)) as conditions:
+            conditions.draw("shading", shading)
+            latents = generator.latents(conditions, len(subject), options)
+        for picture in generator.pictures(latents):
+            yield subject.square.resize(picture, cv2.INTER_CUBIC)
+
+    def _relight_options(self, *, relit: bool, seed: int) -> "RelightOptions":
+        from training.relight.options import RelightOptions
+
+        table = self._table
+        return RelightOptions(
+            mode="relight" if relit else "animate",
+            align=table.align,
+            guidance=table.guidance,
+            identity=table.identity,
+            steps=table.steps,
+            seed=seed,
+        )
+
+    @property
+    def _lake(self) -> Path:
+        return Path(self._table.lake or load_settings().lake)
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        """The model's folder; None for LCVD's own."""
+        from training.relight.models import find_model
+
+        return find_model(self._lake, self._table.model)
+
+
+def _room(folder: Path) -> BinaryIO:
+    """An empty file without a name."""
+    return cast("BinaryIO", TemporaryFile(dir=folder))
+
+
+def _unwatched(part: str, done: int, total: int | None) -> None:
+    """Progress that nobody looks at."""
