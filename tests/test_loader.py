@@ -84,20 +84,18 @@ class Reader:
 
 
 @pytest.mark.parametrize(
-    ("ill", "error", "words"),
+    ("ill", "wait", "error", "words"),
     [
-        ("dies", EngineError, "a process that reads training samples died"),
-        ("hangs", EngineError, "no training sample came for 2 seconds"),
-        ("fails", LakeError, "no sample\n  -> look after the disk"),
+        ("dies", 100, EngineError, "a process that reads training samples died"),
+        ("hangs", 2, EngineError, "no training sample came for 2 seconds"),
+        ("fails", 100, LakeError, "no sample\n  -> look after the disk"),
     ],
 )
-def test_a_reading_process_that_ends_badly_ends_the_run(release, ill, error, words):
-    loader = TrainingLoader(release, _recipe(workers=1, wait_seconds=2.0), micro_batch=1)
+def test_a_reading_process_that_ends_badly_ends_the_run(release, ill, wait, error, words):
+    loader = TrainingLoader(release, _recipe(workers=1, wait_seconds=wait), micro_batch=1)
     loader.reader = Reader(ill)
-    began = time.monotonic()
     with pytest.raises(error, match=words):
         list(loader)
-    assert time.monotonic() - began < 40
 
 
 def test_lost_samples_are_counted_up_to_the_limit():
