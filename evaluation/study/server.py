@@ -7,7 +7,7 @@ try is refused: requests from another origin, and names that were rebound to thi
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -285,10 +285,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             file.seek(part.start)
             left = len(part)
-            while left and (data := file.read(min(_CHUNK, left))):
-                self.wfile.write(data)
-                left -= len(data)
-            # A file that became shorter meanwhile: what was promised cannot be kept.
+            with suppress(OSError):  # the browser has seen enough, or the disk fails
+                while left and (data := file.read(min(_CHUNK, left))):
+                    self.wfile.write(data)
+                    left -= len(data)
+            # What was promised and not sent must not be taken from the next answer.
             self.close_connection |= left > 0
 
     def _page(self, template: str, status: HTTPStatus = HTTPStatus.OK, **values: Any) -> None:
