@@ -140,7 +140,7 @@ def test_the_registry_is_well_formed():
 
 
 def test_pickled_originals_are_all_converted():
-    pickled = (".pth", ".tar", ".pkl", ".npy", ".t7")
+    pickled = (".pt", ".pth", ".tar", ".pkl", ".npy", ".t7")
     for weight in weights.registry().values():
         assert (weight.convert is not None) == weight.file.endswith(pickled), weight.name
 
