@@ -93,7 +93,7 @@ def test_an_animated_portrait_is_not_blamed_for_its_own_ground(ground):
 
 
 @pytest.mark.parametrize("spoil", [blurred, noisy])
-@pytest.mark.parametrize("metric", [ImageQuality(), VideoQuality("naturalness")])
+@pytest.mark.parametrize("metric", [ImageQuality("naturalness"), VideoQuality("naturalness")])
 def test_quality_falls_as_frames_are_spoilt(metric, spoil):
     extractor = metric.extractors()["output"]
     amounts = (0, 1, 2, 4) if spoil is blurred else (0, 4, 8, 16)
@@ -143,14 +143,34 @@ def test_a_short_film_repeats_until_fragments_are_full():
     assert rater.clips.any(axis=(2, 3, 4)).all()
 
 
-def test_grades_follow_the_weights(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("metric", "file", "weight", "column"),
+    [
+        (VideoQuality, "FAST_VQA_3D_1_1.pth", "fastervqa", "VQ"),
+        (ImageQuality, "liqe_koniq.pt", "liqe_koniq", ""),
+    ],
+)
+def test_grades_follow_the_weights(metric, file, weight, column, monkeypatch, tmp_path):
     monkeypatch.setenv("LIMELIGHT_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("LIMELIGHT_CACHE", str(tmp_path))
-    info = VideoQuality().info
+    info = metric().info
     assert (info.grade, info.published, dict(info.weights)) == ("embedded", "", {})
-    (tmp_path / "FAST_VQA_3D_1_1.pth").write_bytes(b"a checkpoint")
-    info = VideoQuality().info
-    assert (info.grade, info.published, list(info.weights)) == ("standard", "VQ", ["fastervqa"])
+    (tmp_path / file).write_bytes(b"a checkpoint")
+    info = metric().info
+    assert (info.grade, info.published, list(info.weights)) == ("standard", column, [weight])
+
+
+@pytest.mark.parametrize("feed", [1, 3])
+def test_liqe_scores_every_frame(feed, monkeypatch):
+    def means(frames):
+        return frames.mean(axis=(1, 2, 3))
+
+    monkeypatch.setattr("evaluation.models.liqe.load_liqe", lambda: means)
+    metric = ImageQuality("liqe")
+    (extractor,) = metric.extractors().values()
+    extractor.setup()
+    found = CaseFeatures({"output": {extractor.name: features(extractor, pan(), feed)}})
+    np.testing.assert_array_equal(metric.frames(found), means(pan()))
 
 
 def test_cost_is_what_was_recorded():

@@ -1,7 +1,7 @@
 """IQ: how good each frame looks by itself, without a reference."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,12 @@ from evaluation.metrics.base import (
     MetricInfo,
     Role,
 )
+from evaluation.metrics.standard import at_hand, identities
 from stages.models.naturalness import Naturalness
+
+IqName = Literal["liqe", "naturalness"]
+
+Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
 
 class FrameNaturalness(Extractor):
@@ -46,20 +51,94 @@ class _FramePass(FeaturePass):
         return {"score": np.array(self._scores)}
 
 
-class ImageQuality(ClipMetric):
-    """The mean score of a film's frames."""
+class LiqeScores(Extractor):
+    """LIQE's score of every frame (`evaluation.models.liqe`).
+
+    Features of T frames:
+        score: float64 (T,), 1 (bad) to 5 (perfect).
+    """
+
+    name = "liqe"
 
     def __init__(self) -> None:
-        self._extractor = FrameNaturalness()
+        self._model: Scorer | None = None
+
+    def weights(self) -> tuple[str, ...]:
+        """The network's."""
+        return ("liqe_koniq",)
+
+    def setup(self) -> None:
+        """Load the network."""
+        from evaluation.models.liqe import load_liqe
+
+        self._model = load_liqe()
+
+    def start(self, frames: int, size: int) -> FeaturePass:
+        """Begin a film.
+
+        Raises:
+            RuntimeError: `setup` was not called.
+        """
+        if self._model is None:
+            raise RuntimeError("liqe: call setup before start")
+        return _LiqePass(self._model)
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._model = None
+
+
+class _LiqePass(FeaturePass):
+    """Frames on their way through LIQE, which takes one at a time."""
+
+    def __init__(self, model: Scorer) -> None:
+        self._model = model
+        self._scores: list[float] = []
+
+    def add(self, frames: NDArray[np.uint8]) -> None:
+        self._scores += self._model(frames).tolist()
+
+    def finish(self) -> dict[str, NDArray[Any]]:
+        return {"score": np.array(self._scores)}
+
+
+class ImageQuality(ClipMetric):
+    """The mean score of a film's frames.
+
+    Args:
+        model: Name of the estimator; LIQE without, where its weights are here.
+    """
+
+    def __init__(self, model: IqName | None = None) -> None:
+        if model is None:
+            model = "liqe" if at_hand(LiqeScores().weights()) else "naturalness"
+        self._standard = model == "liqe"
+        self._extractor = LiqeScores() if self._standard else FrameNaturalness()
 
     @property
     def info(self) -> MetricInfo:
         """What is said of it."""
+        shared: dict[str, Any] = {
+            "name": "image_quality",
+            "title": "IQ",
+            "higher_is_better": True,
+            "unit": "",
+            "weights": identities(self._extractor.weights()),
+        }
+        if self._standard:
+            return MetricInfo(
+                **shared,
+                range=(1.0, 5.0),
+                estimator="LIQE (KonIQ)",
+                grade="standard",
+                definition=(
+                    "Per frame, LIQE's score (Zhang et al. 2023), 1 (bad) to 5 (perfect), in the"
+                    " form of IQA-PyTorch's `liqe`. The paper names that toolbox, and no model of"
+                    " it; its values lie in this one's range."
+                ),
+            )
         return MetricInfo(
-            name="image_quality",
-            title="IQ",
-            higher_is_better=True,
-            unit="",
+            **shared,
             range=(0.0, 1.0),
             estimator="signal statistics of single frames",
             grade="embedded",
