@@ -69,7 +69,7 @@ def histogram(
         limits: Range of the horizontal axis.
         line: Where to draw a threshold.
     """
-    figure, axes = _axes()
+    figure, axes = new_axes()
     statuses = [status for status in COLOURS if len(values.get(status, ()))]
     data = [np.asarray(values[status], float) for status in statuses]
     everything = np.concatenate(data) if data else np.zeros(0)
@@ -88,7 +88,7 @@ def histogram(
         axes.axvline(line, color=_INK, linestyle="--", linewidth=1)
     axes.set_xlabel(label)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return Plot(_svg(figure), caption)
+    return Plot(to_svg(figure), caption)
 
 
 def scatter(
@@ -108,7 +108,7 @@ def scatter(
         caption: What the plot says.
         limits: The largest |x| and |y| that there is room for.
     """
-    figure, axes = _axes()
+    figure, axes = new_axes()
     axes.axhline(0, color=_SOFT, linewidth=0.6)
     axes.axvline(0, color=_SOFT, linewidth=0.6)
     axes.scatter(x, y, s=18, alpha=0.7, color=COLOURS["done"], linewidths=0)
@@ -118,16 +118,16 @@ def scatter(
     axes.set_ylim(-limits[1], limits[1])
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
-    return Plot(_svg(figure), caption)
+    return Plot(to_svg(figure), caption)
 
 
 def bars(values: Mapping[str, float], label: str, caption: str) -> Plot:
     """Horizontal bars, the first on top."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     names = list(values)
     axes.barh(names[::-1], [values[name] for name in names[::-1]], color=_BAR)
     axes.set_xlabel(label)
-    return Plot(_svg(figure), caption)
+    return Plot(to_svg(figure), caption)
 
 
 def curves(
@@ -145,7 +145,7 @@ def curves(
         caption: What the plot says.
         marked: Show the points themselves, where they are few.
     """
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for (name, (x, y)), colour in zip(series.items(), (_BAR, *COLOURS.values()), strict=False):
         axes.plot(
             x,
@@ -161,16 +161,18 @@ def curves(
     axes.set_ylabel(labels[1])
     if len(series) > 1:
         axes.legend(frameon=False)
-    return Plot(_svg(figure), caption)
+    return Plot(to_svg(figure), caption)
 
 
-def _axes() -> tuple[Figure, Axes]:
+def new_axes() -> tuple[Figure, Axes]:
+    """An empty plot of the pages' size and style, to be ended by `to_svg`."""
     with mpl.rc_context(_STYLE):
         figure, axes = plt.subplots(figsize=(3.2, 2.0), layout="constrained")
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
+    """Inline SVG of a figure, which is closed: the same bytes for the same plot."""
     buffer = io.StringIO()
     with mpl.rc_context(_STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

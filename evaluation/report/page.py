@@ -1,0 +1,203 @@
+"""The report of a benchmark as one HTML page that asks nothing of a network.
+
+Films are played from files beside it; where all of them are small, they are put into the page.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from evaluation.pages import write_page
+from evaluation.plots import Plot
+from evaluation.records.compare import compare
+from evaluation.records.record import CellFacts, MetricFacts, Mode, Record
+from evaluation.records.statistics import PairedTest, paired_tests
+from evaluation.report.figures import figures, legend
+from evaluation.report.tables import (
+    EMBEDDED,
+    INTERVALS,
+    TITLES,
+    Ablation,
+    Entry,
+    Table,
+    ablations,
+    headline,
+)
+
+EMBED_BYTES = 8 << 20
+"""Films of up to so many bytes together are put into the page itself."""
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """A cell in the table of clips.
+
+    Attributes:
+        cell: What was recorded of it.
+        clip: Name of the driving clip, and of the portrait's where there is another.
+        identity: Whom it shows.
+        entries: A number for each metric.
+        case: Number of its case in the viewer; None where it has no film.
+    """
+
+    cell: CellFacts
+    clip: str
+    identity: str
+    entries: tuple[Entry, ...]
+    case: int | None
+
+
+@dataclass(frozen=True)
+class TestRow:
+    """A paired test, and how it is worded.
+
+    Attributes:
+        test: Its numbers.
+        title: Of the metric.
+        difference: First minus second.
+        winner: The better one, where the difference is significant; else empty.
+    """
+
+    test: PairedTest
+    title: str
+    difference: Entry
+    winner: str
+
+
+@dataclass(frozen=True)
+class Half:
+    """All that is said of one mode."""
+
+    mode: Mode
+    title: str
+    table: Table
+    ablations: list[Ablation]
+    tests: list[TestRow]
+    metrics: list[MetricFacts]
+    rows: list[ClipRow]
+    plots: list[Plot]
+
+
+def write_report_page(record: Record, out: Path, *, before: Record | None = None) -> Path:
+    """Write the page.
+
+    Args:
+        record: All that is told; its films lie in the folder of ``out``. A film that is not there
+            is left out.
+        out: The HTML file to write.
+        before: A previous record that this one is held against.
+
+    Returns:
+        ``out``.
+    """
+    viewer, numbers = _viewer(record, out.parent)
+    tests = paired_tests(record)
+    return write_page(
+        "report/report.html.j2",
+        out,
+        record=record,
+        halves=[_half(record, mode, tests, numbers) for mode in record.modes()],
+        keys=legend(record),
+        viewer=viewer,
+        comparison=None if before is None else compare(before, record),
+        titles={metric.name: metric.title for metric in record.metrics},
+        embedded=EMBEDDED,
+        intervals=INTERVALS,
+        significant=SIGNIFICANT,
+        settings=_pairs(record.protocol.settings),
+        options={method.name: _pairs(method.options) for method in record.methods},
+        entry=Entry,
+    )
+
+
+def _half(record: Record, mode: Mode, tests: list[PairedTest], numbers: Mapping[str, int]) -> Half:
+    factors = ablations(record, mode)
+    cells = [cell for cell in record.cells if cell.mode == mode]
+    metrics = [m for m in record.metrics if any(m.name in cell.values for cell in cells)]
+    return Half(
+        mode,
+        TITLES[mode],
+        headline(record, mode),
+        factors,
+        [_test(record, test) for test in tests if test.mode == mode],
+        metrics,
+        [_row(record, cell, metrics, numbers) for cell in cells],
+        figures(record, mode, factors),
+    )
+
+
+def _row(
+    record: Record, cell: CellFacts, metrics: list[MetricFacts], numbers: Mapping[str, int]
+) -> ClipRow:
+    return ClipRow(
+        cell,
+        _clip_name(record, cell),
+        record.identity(cell),
+        tuple(Entry(cell.values.get(metric.name)) for metric in metrics),
+        numbers.get(cell.case),
+    )
+
+
+def _test(record: Record, test: PairedTest) -> TestRow:
+    metric = next(metric for metric in record.metrics if metric.name == test.metric)
+    found = test.difference
+    winner = ""
+    if test.adjusted < SIGNIFICANT and found.value is not None:
+        winner = test.first if (found.value > 0) == metric.higher_is_better else test.second
+    title = f"{metric.title}{'†' if metric.grade == 'embedded' else ''}"
+    return TestRow(test, title, Entry(found.value, found.low, found.high, found.n), winner)
+
+
+def _clip_name(record: Record, cell: CellFacts) -> str:
+    name = record.clip(cell.clip).name
+    return f"{record.clip(cell.reference).name} driven by {name}" if cell.reference else name
+
+
+def _viewer(record: Record, folder: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """What the viewer plays, films by their number in ``urls``; and each case's number in it."""
+    named = {clip.video for clip in record.clips} | {cell.video for cell in record.cells}
+    films = {video: folder / video for video in sorted(named - {""}) if (folder / video).is_file()}
+    embed = sum(path.stat().st_size for path in films.values()) <= EMBED_BYTES
+    numbers = {video: number for number, video in enumerate(films)}
+    grouped: dict[str, list[CellFacts]] = {}
+    for cell in record.cells:
+        if cell.video in films:
+            grouped.setdefault(cell.case, []).append(cell)
+    viewer = {
+        "urls": [_url(video, path, embed) for video, path in films.items()],
+        "cases": [_case(record, cells, numbers) for cells in grouped.values()],
+    }
+    return viewer, {case: number for number, case in enumerate(grouped)}
+
+
+def _case(record: Record, cells: list[CellFacts], numbers: Mapping[str, int]) -> dict[str, Any]:
+    first, driving = cells[0], record.clip(cells[0].clip)
+    shown = [("driving", driving.video), *((cell.method, cell.video) for cell in cells)]
+    light = f" · light {first.light}" if first.light else ""
+    return {
+        "title": f"{_clip_name(record, first)}{light}",
+        "fps": driving.fps,
+        "films": [
+            {"title": title, "film": numbers[video]} for title, video in shown if video in numbers
+        ],
+    }
+
+
+def _url(video: str, path: Path, embed: bool) -> str:
+    if not embed:
+        return quote(video)
+    kind = {".webm": "video/webm", ".mkv": "video/x-matroska"}.get(path.suffix, "video/mp4")
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in sorted(values.items())
+    ]

@@ -1,0 +1,323 @@
+"""Reports of benchmarks: tables, what names cannot do, and the page in a real browser."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import threading
+from functools import partial
+from html import unescape
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import av
+import numpy as np
+import pytest
+
+from evaluation.records.record import MethodFacts, Record
+from evaluation.report.csv import csv_text
+from evaluation.report.csv import escape as escape_csv
+from evaluation.report.latex import escape as escape_latex
+from evaluation.report.latex import latex
+from evaluation.report.markdown import escape as escape_markdown
+from evaluation.report.markdown import markdown
+from evaluation.report.page import EMBED_BYTES, write_report_page
+from evaluation.report.tables import ablations, decimals, headline
+from evaluation.report.write import write_report
+from tests.benchmark_record import HOSTILE, METRICS, make_record
+
+
+def test_the_same_record_gives_the_same_bytes(tmp_path):
+    record = make_record(clips=2, published="hdtf")
+    again = Record.model_validate_json(record.text())
+    first = write_report(record, tmp_path / "a", before=record)
+    second = write_report(again, tmp_path / "b", before=again)
+    for one, other in zip(vars(first).values(), vars(second).values(), strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("value", "places"),
+    [(0.738, 3), (0.0295, 4), (2.646, 3), (44.57, 2), (403.0, 1), (0, 3), (12345, 0), (-0.05, 4)],
+)
+def test_values_have_as_many_decimals_as_in_the_paper(value, places):
+    assert decimals(value) == places
+
+
+def _entries(record, key):
+    table = headline(record, "relight")
+    place = [column.key for column in table.columns].index(key)
+    return {line.name: line.entries[place] for line in table.lines}
+
+
+def test_best_and_second_best_follow_the_metrics_direction():
+    record = make_record()
+    assert {name: e.place for name, e in _entries(record, "le").items()} == {
+        "copy": 0,
+        "ratio": 2,
+        "lcvd": 1,
+    }
+    assert {name: e.place for name, e in _entries(record, "id").items()} == {
+        "copy": 1,
+        "ratio": 2,
+        "lcvd": 0,
+    }
+
+
+def test_equal_values_share_a_place_and_one_alone_has_none():
+    record = make_record()
+    sets = tuple(each.model_copy(update={"value": 7.0}) for each in record.sets)
+    places = [e.place for e in _entries(record.model_copy(update={"sets": sets}), "fid").values()]
+    assert places == [1, 1, 1]
+    assert _entries(make_record(methods=("copy",)), "le")["copy"].place == 0
+
+
+def test_a_set_value_brings_its_own_interval_or_has_none():
+    record = make_record()
+    assert _entries(record, "fid")["copy"].interval == "[45.00, 56.00]"
+    sets = tuple(each.model_copy(update={"low": None, "high": None}) for each in record.sets)
+    entry = _entries(record.model_copy(update={"sets": sets}), "fid")["copy"]
+    assert (entry.text, entry.interval, entry.count) == ("50.00", "", "n=192")
+
+
+def test_a_failed_cell_shows_in_the_count():
+    assert _entries(make_record(), "le")["lcvd"].count == "n=11 of 12"
+
+
+def test_published_numbers_stand_beside_the_same_estimator_only():
+    table = headline(make_record(), "relight")
+    lcvd = dict(table.published)["LCVD"]
+    assert dict(zip([column.key for column in table.columns], lcvd, strict=True)) == {
+        "le": "0.738",
+        "id": "",
+        "lpips_adjacent": "0.0282",
+        "fid": "37.46",
+        "LA-U": "",
+        "ID-U": "",
+    }
+
+
+def test_an_embedded_metric_never_has_published_numbers_beside_it():
+    metrics = tuple(m.model_copy(update={"grade": "embedded", "published": "LE"}) for m in METRICS)
+    assert headline(make_record(metrics=metrics), "relight").published == ()
+
+
+def test_another_protocol_has_no_published_numbers_beside_it():
+    assert headline(make_record(published=""), "relight").published == ()
+
+
+def test_embedded_metrics_get_a_dagger_and_a_footnote_everywhere(tmp_path):
+    record = make_record()
+    page = write_report_page(record, tmp_path / "report.html").read_text()
+    assert 'ID<sup title="a stand-in' in page
+    assert "ID by local binary patterns" in page
+    assert "| ID† ↑ |" in markdown(record)
+    assert "† a stand-in" in markdown(record)
+    assert r"ID$^{\dagger}$ $\uparrow$" in latex(record)
+
+
+def test_an_ablation_orders_the_values_of_its_factor():
+    factors = {"a": {"guidance": 4.5}, "b": {"guidance": 1.5}, "c": {"adapters": "both"}}
+    found = ablations(make_record(methods=("a", "b", "c"), factors=factors), "relight")
+    assert [(each.factor, each.values, each.numeric) for each in found] == [
+        ("guidance", (1.5, 4.5), True)
+    ]
+    assert [line.name for line in found[0].table.lines] == ["b", "a"]
+
+
+def test_an_unavailable_method_says_why(tmp_path):
+    record = make_record()
+    gone = MethodFacts(name="dpr", unavailable="the weight dpr is missing")
+    record = record.model_copy(update={"methods": (*record.methods, gone)})
+    page = write_report_page(record, tmp_path / "report.html").read_text()
+    assert "unavailable: the weight dpr is missing" in page
+    assert "dpr could not run: the weight dpr is missing" in markdown(record)
+
+
+def test_a_record_without_cells_still_makes_a_report(tmp_path):
+    report = write_report(make_record(cells=(), sets=(), traces=(), study=()), tmp_path)
+    assert "Nothing was measured" in report.page.read_text()
+
+
+def test_hostile_names_are_text_in_the_page(tmp_path):
+    record = make_record(methods=(HOSTILE, "</title><script>x()</script>"), name=HOSTILE)
+    write_film(tmp_path / "videos" / "film.mp4")
+    cell = record.cells[0].model_copy(update={"video": "videos/film.mp4"})
+    record = record.model_copy(update={"cells": (cell, *record.cells[1:])})
+    page = write_report_page(record, tmp_path / "report.html", before=record).read_text()
+    assert "<img" not in page
+    assert page.count("<script") == 2 == page.count("</script>")
+    assert "x()" in page
+
+
+def test_nothing_but_films_is_asked_for(tmp_path):
+    page = write_report_page(make_record(), tmp_path / "report.html").read_text()
+    page = re.sub(r"<svg.*?</svg>|xmlns\S+", "", page, flags=re.DOTALL)
+    assert not re.search(r"https?://|<link (?!rel=\"icon\" href=\"data:,\")| src=|@import", page)
+
+
+def test_markdown_shows_names_as_they_are():
+    assert escape_markdown("a|b\n<i>*c*") == r"a\|b &lt;i&gt;\*c\*"
+    rows = markdown(make_record(methods=(HOSTILE, "b"))).splitlines()
+    table = [row for row in rows if row.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table}) == 1
+
+
+def test_latex_sets_names_as_they_are():
+    assert escape_latex("a_b & 50%\\") == r"a\_b \& 50\%\textbackslash{}"
+    assert escape_latex("a---b\n\n\\input") == r"a-{}-{}-b \textbackslash{}input"
+    text = latex(make_record(methods=(HOSTILE, "b")))
+    rows = [row for row in text.splitlines() if row.endswith(r"\\")]
+    assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\r=1", "＝1"])
+def test_no_name_is_a_formula_in_a_spreadsheet(name):
+    assert escape_csv(name).startswith("'")
+
+
+def test_csv_holds_every_number_in_full():
+    record = make_record(methods=(HOSTILE, "b"))
+    rows = list(csv.DictReader(io.StringIO(csv_text(record))))
+    cell = record.cells[0]
+    found = next(row for row in rows if row["kind"] == "clip" and row["metric"] == "le")
+    assert float(found["value"]) == cell.values["le"]
+    assert found["method"].startswith("<img")
+    failed = next(row for row in rows if row["outcome"] == "failed")
+    assert (failed["value"], failed["note"]) == ("", "no face was found in 3 of 16 frames")
+    assert {row["grade"] for row in rows if row["metric"] == "id"} == {"embedded"}
+
+
+def test_large_films_stay_beside_the_page_and_missing_ones_are_left_out(tmp_path):
+    record = make_record(methods=("a b", "c"), clips=1, videos=True)
+    (tmp_path / "videos").mkdir()
+    large = tmp_path / "videos" / "0-clip-000-left.mp4"
+    with large.open("wb") as file:
+        file.truncate(EMBED_BYTES + 1)
+    page = write_report_page(record, tmp_path / "report.html").read_text()
+    viewer = json.loads(re.search(r'id="films">(.*?)</script>', page)[1])
+    assert viewer["urls"] == ["videos/0-clip-000-left.mp4"]
+    assert [film["title"] for film in viewer["cases"][0]["films"]] == ["a b"]
+    large.write_bytes(b"small")
+    page = write_report_page(record, tmp_path / "report.html").read_text()
+    assert '"urls": ["data:video/mp4;base64,c21hbGw="]' in page
+
+
+DRIVER = """
+<iframe src="report.html" style="width:1280px;height:900px"></iframe>
+<iframe src="report.html" style="width:400px;height:900px"></iframe>
+<img src="hold">
+<script>
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const drive = async () => {
+  const [wide, narrow] = [...document.querySelectorAll("iframe")].map((each) => each.contentWindow);
+  for (const each of [wide, narrow])
+    while (!each.document.querySelector("video")?.readyState) await wait(20);
+  const page = wide.document, found = {};
+  found.overflow = [wide, narrow].map(({ document: { documentElement: root } }) =>
+    root.scrollWidth - root.clientWidth);
+  const table = page.querySelector("table.clips");
+  const sorted = () => {
+    table.tHead.rows[0].cells[4].querySelector("button").click();
+    return [...table.tBodies[0].rows].map((row) => row.cells[4].dataset.value);
+  };
+  found.up = sorted();
+  found.down = sorted();
+  page.querySelectorAll("[data-case]")[1].click();
+  const videos = [...page.querySelectorAll("video")];
+  while (videos.some((video) => video.readyState < 4)) await wait(20);
+  const times = async () => { await wait(250); return videos.map((video) => video.currentTime); };
+  const seek = page.querySelector(".viewer input");
+  seek.value = 3;
+  seek.oninput();
+  found.sought = await times();
+  page.querySelector("[data-do=on]").click();
+  found.stepped = await times();
+  page.querySelector("[data-do=play]").click();
+  found.playing = await times();
+  page.querySelector("[data-do=play]").click();
+  found.paused = await times();
+  found.still = await times();
+  return found;
+};
+addEventListener("DOMContentLoaded", async () => {
+  const out = document.createElement("pre");
+  out.textContent = JSON.stringify(await drive().catch((error) => String(error)));
+  document.body.append(out);
+  new Image().src = "done";
+});
+</script>
+"""
+"""What is done to the page. The picture `hold` keeps the browser from ending before it is."""
+
+
+class _Held(SimpleHTTPRequestHandler):
+    done: threading.Event
+
+    def do_GET(self):
+        if self.path == "/done":
+            self.done.set()
+        if self.path == "/hold":
+            self.done.wait(30)
+        super().do_GET()
+
+    def log_message(self, *args):
+        pass
+
+
+def drive(folder):
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("needs Debian's chromium, which is not installed here")
+    (folder / "driver.html").write_text(f"<!doctype html><body>{DRIVER}")
+    _Held.done = threading.Event()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Held, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = [
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            f"--user-data-dir={folder}/profile",
+            *("--window-size=1800,1000", "--dump-dom"),
+        ]
+        url = f"http://127.0.0.1:{server.server_port}/driver.html"
+        run = subprocess.run(
+            [browser, *options, url], capture_output=True, check=True, timeout=120, text=True
+        )
+        _Held.done.set()
+        server.shutdown()
+    return json.loads(unescape(re.search(r"<pre>(.*?)</pre>", run.stdout)[1]))
+
+
+def write_film(path, frames=50):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number in range(frames):
+            picture = np.full((64, 64, 3), 4 * number, np.uint8)
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        film.mux(stream.encode())
+
+
+def test_in_a_browser_tables_sort_films_play_in_step_and_nothing_overflows(tmp_path):
+    record = make_record(methods=("copy", "b" * 90, HOSTILE), videos=True, name="n" * 120)
+    film = tmp_path / "film.mp4"
+    write_film(film)
+    (tmp_path / "videos").mkdir()
+    for each in (*record.clips, *record.cells):
+        (tmp_path / each.video).hardlink_to(film)
+    write_report(record, tmp_path, before=record)
+    found = drive(tmp_path)
+    assert found["overflow"] == [0, 0]
+    values = [float(value) for value in found["up"][:-1]]
+    assert values == sorted(values)
+    assert found["up"][-1] == found["down"][-1] == ""  # the failed cell's
+    assert [float(value) for value in found["down"][:-1]] == values[::-1]
+    assert found["sought"] == pytest.approx([3.5 / 25] * 4, abs=1e-3)
+    assert found["stepped"] == pytest.approx([4.5 / 25] * 4, abs=1e-3)
+    assert min(found["playing"]) > 5 / 25
+    assert max(found["playing"]) - min(found["playing"]) < 2 / 25
+    assert len(set(found["paused"])) == 1
+    assert found["still"] == found["paused"]
