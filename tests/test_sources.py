@@ -1,172 +1,204 @@
-import os
+"""Sources of a benchmark: clips cut to the face, their lights, and what cannot be used."""
+
+import shutil
+from fractions import Fraction
 from pathlib import Path
 
-import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 import pytest
 
-from catalog.sources import Entry, list_source, local_copy
-from infra.errors import SourceError, UsageError
+from catalog.lake import Lake
+from evaluation.cells.cell import LightTarget, Subject
+from evaluation.cells.places import Places
+from evaluation.protocols import cases as cases_module
+from evaluation.protocols.cases import Prepared, prepare
+from evaluation.protocols.cutting import Cutter
+from evaluation.protocols.lossless import Film
+from evaluation.protocols.read import load_protocol
+from evaluation.protocols.sources import read_source
+from infra.errors import UsageError
+from stages.encode import VideoWriter
+from stages.frames import cut_portrait
+from tests.bench_fakes import pictures
+from tests.releases import make_release, sample
+from training.films import NormalFilm
 
-
-def entries(source: Path | str, layout: str = "plain") -> list[Entry]:
-    return list(list_source(str(source), layout))
-
-
-def labels(source: Path | str, layout: str = "plain") -> list[str]:
-    return [entry.label for entry in entries(source, layout)]
+SMALL = ["size=64", "cut.frames=9", "cut.repeat=3"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name in (
-        "b.mp4",
-        "a.MOV",
-        "sub/c.webm",
-        "notes.txt",
-        "00001.png",
-        ".hidden.mp4",
-        ".d/e.mp4",
-    ):
-        path = tmp_path / "clips" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return tmp_path / "clips"
+def lake(tmp_path: Path) -> Lake:
+    return Lake.open(tmp_path / "lake", create=True)
 
 
-def test_a_folder_lists_its_videos_in_order(folder: Path):
-    assert labels(folder) == ["a.MOV", "b.mp4", "sub/c.webm"]
-    first = entries(folder)[0]
-    status = (folder / "a.MOV").stat()
-    assert (first.size, first.mtime_ns, first.identity) == (5, status.st_mtime_ns, "a")
-    assert first.uri == (folder / "a.MOV").as_uri()
+@pytest.fixture
+def clips(tmp_path: Path, shared: Path) -> Path:
+    """A face, a picture without one, a film without one, and what is no video at all."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    shutil.copy(shared / "media" / "reference.png", folder / "face.png")
+    shutil.copy(shared / "media" / "reference.png", folder / "twin.png")
+    shutil.copy(shared / "media" / "negative_animal_s36.jpg", folder / "animal.jpg")
+    video(folder / "grey.mp4", np.full((9, 64, 64, 3), 99, np.uint8))
+    (folder / "broken.mp4").write_bytes(b"no video")
+    return folder
 
 
-def test_pictures_are_listed_for_the_layout_of_pictures_only(folder: Path):
-    assert labels(folder, "ffhq") == ["00001.png"]
+def video(path: Path, frames: np.ndarray) -> bytes:
+    height, width = frames.shape[1:3]
+    with VideoWriter(path, size=(width, height), fps=Fraction(25)) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path.read_bytes()
 
 
-def test_a_file_named_directly_is_taken_whatever_its_suffix(folder: Path):
-    assert labels(folder / "notes.txt") == ["notes.txt"]
-    assert labels((folder / "notes.txt").as_uri()) == ["notes.txt"]
+def prepared(lake: Lake, name: str, *told: str) -> Prepared:
+    return prepare(load_protocol(name, [*SMALL, *told]), lake, lake.root / "tmp" / "bench")
 
 
-def test_a_glob_lists_what_it_matches(folder: Path):
-    assert labels(f"{folder}/**/*.[mw]*") == ["b.mp4", "c.webm"]
+def test_a_folder_gives_the_face_s_square_and_says_what_is_left_out(
+    lake: Lake, clips: Path
+) -> None:
+    found = prepared(lake, "demo", f"source.folder={clips}")
+    (subject,) = found.subjects
+    assert (subject.name, subject.identity) == ("face.png", "face")
+    assert (subject.film.frames, subject.film.size) == (3, 64)
+    assert subject.film.path == Places(lake.root / "benchmarks").film(subject.id)
+    reasons = {each.name: each.reason for each in found.left_out}
+    assert reasons["animal.jpg"] == "no face is found in any frame of animal.jpg"
+    assert reasons["grey.mp4"] == "no face is found in any frame of grey.mp4"
+    assert "broken.mp4 cannot be used" in reasons["broken.mp4"]
+    assert reasons["twin.png"] == "its frames are those of face.png"
+    assert sorted(each.light.name for each in found.cases if each.light) == ["left", "right", "top"]
+    lit = {each.light.name: each.light.coefficients for each in found.cases if each.light}
+    assert lit["left"][1, 0] < 0 < lit["right"][1, 0]  # x to the picture's right
+    assert found.origin == {"folder": str(clips), "layout": "plain"}
 
 
-def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path):
-    (tmp_path / "clip[1].mp4").touch()
-    assert labels(tmp_path / "clip[1].mp4") == ["clip[1].mp4"]
-
-
-def test_a_missing_source_is_a_usage_error(tmp_path: Path):
-    with pytest.raises(UsageError, match="does not exist"):
-        entries(tmp_path / "nothing")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [b"a b.mp4", b"'\"; rm -rf .mp4", b"two\nlines.mp4", b"-dash.mp4", b"\xff\xfe.mp4", b"%41.mp4"],
-)
-def test_any_name_gives_an_ascii_uri_that_leads_back_to_the_file(tmp_path: Path, name: bytes):
-    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
-    path.write_bytes(b"content")
-    (entry,) = entries(tmp_path)
-    assert entry.uri.isascii()
-    assert entry.label.encode()
-    assert local_copy(entry.uri, tmp_path) == path
-
-
-def test_what_cannot_be_read_says_why(tmp_path: Path):
-    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "gone")
-    (tmp_path / "folder.mp4").mkdir()
-    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
-    os.mkfifo(tmp_path / "pipe.mp4")
-    found = {entry.label: entry.error for entry in entries(tmp_path)}
-    assert found == {
-        "dangling.mp4": "is a link that leads nowhere",
-        "folder.mp4": "is a folder, not a file",
-        "loop.mp4": "cannot be read: Too many levels of symbolic links",
-        "pipe.mp4": "is a pipe, not a file",
-    }
-    for entry in entries(tmp_path):
-        with pytest.raises(SourceError):
-            local_copy(entry.uri, tmp_path)
-
-
-def test_linked_folders_are_followed_once_and_never_in_circles(folder: Path):
-    (folder / "again").symlink_to(folder / "sub")
-    (folder / "sub" / "up").symlink_to(folder)
-    assert labels(folder) == ["a.MOV", "again/c.webm", "b.mp4"]
-
-
-def test_remote_sources_follow_the_same_rules(tmp_path: Path):
-    memory = fsspec.filesystem("memory")
-    for name in ("/clips/b ü%20.mp4", "/clips/sub/a.mp4", "/clips/notes.txt", "/clips/.x.mp4"):
-        memory.pipe(name, name.encode())
-    listed = entries("memory://clips")
-    assert [entry.label for entry in listed] == ["b ü%20.mp4", "sub/a.mp4"]
-    assert listed[0].uri == "memory:///clips/b%20%C3%BC%2520.mp4"
-    assert listed[0].size == len("/clips/b ü%20.mp4".encode())
-    assert labels("memory://clips/*.txt") == ["notes.txt"]
-    copy = local_copy(listed[0].uri, tmp_path)
-    assert copy.parent == tmp_path
-    assert copy.read_bytes().decode() == "/clips/b ü%20.mp4"
-
-
-def test_a_remote_file_that_is_gone_is_a_source_error(tmp_path: Path):
-    with pytest.raises(SourceError, match="cannot be read"):
-        local_copy("memory://nowhere/a.mp4", tmp_path)
-    with pytest.raises(UsageError, match="does not exist"):
-        entries("memory://nowhere")
-
-
-def test_an_unknown_protocol_is_a_usage_error():
-    with pytest.raises(UsageError, match="nope://x"):
-        entries("nope://x")
-
-
-def test_a_csv_list_gives_files_relative_to_itself(folder: Path):
-    table = folder / "list.csv"
-    table.write_text("path,identity\nsub/c.webm,carol\nb.mp4,\ngone.mp4,\nb.mp4,\n", "utf-8-sig")
-    listed = entries(table)
-    assert [(e.label, e.identity) for e in listed] == [
-        ("sub/c.webm", "carol"),
-        ("b.mp4", "b"),
-        ("gone.mp4", "gone"),
+def test_what_was_cut_is_not_cut_again(
+    lake: Lake, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = (f"source.folder={clips}/face.png", "lights.presets=['left']")
+    first = prepared(lake, "demo", *told)
+    monkeypatch.setattr(Cutter, "_cut", None)
+    assert [each.id for each in prepared(lake, "demo", *told).cases] == [
+        each.id for each in first.cases
     ]
-    assert listed[1] == next(e for e in entries(folder) if e.label == "b.mp4")
-    assert [bool(e.error) for e in listed] == [False, False, True]
 
 
-def test_a_parquet_list_is_believed_about_size_and_time(tmp_path: Path):
-    rows = {"uri": ["s3://bucket/x%20y.mp4"], "size": [7], "mtime_ns": [123]}
-    pq.write_table(pa.table(rows), tmp_path / "list.parquet")
-    (entry,) = entries(tmp_path / "list.parquet")
-    assert (entry.uri, entry.label, entry.size, entry.mtime_ns) == (
-        "s3://bucket/x%20y.mp4",
-        "x y.mp4",
-        7,
-        123,
+def test_a_face_too_small_is_left_out(lake: Lake, clips: Path) -> None:
+    with pytest.raises(UsageError, match=r"face\.png: its face is \d+ pixels high; 2000"):
+        prepared(lake, "demo", f"source.folder={clips}/face.png", "cut.min_face=2000")
+
+
+def test_the_light_of_a_reference_face_comes_with_its_picture(
+    lake: Lake, clips: Path, shared: Path
+) -> None:
+    found = prepared(
+        lake,
+        "hdtf",
+        f"source.folder={clips}/face.png",
+        f"lights.folder={shared}/media/target_lighting2.png",
+        "lights.faces=1",
     )
+    (case,) = found.cases
+    assert case.light
+    assert case.light.name == "target_lighting2.png"
+    assert case.light.film
+    assert (case.light.film.frames, case.light.film.size) == (1, 64)
+    assert case.light.picture
+    assert case.light.picture.is_file()
+    assert np.isfinite(case.light.coefficients).all()
 
 
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("file,size\nx,1\n", "no column 'uri' or 'path'"),
-        ("path,size,mtime_ns\nx,big,1\n", "size is 'big'"),
-        ('path\n""\n', "neither uri nor path"),
-        ("uri\nclip.mp4\n", "is no URI"),
-    ],
-)
-def test_a_bad_list_is_a_usage_error(tmp_path: Path, text: str, match: str):
-    (tmp_path / "list.csv").write_text(text)
-    with pytest.raises(UsageError, match=match):
-        entries(tmp_path / "list.csv")
+def released(lake: Lake, tmp_path: Path, lengths: dict[str, int]) -> None:
+    samples = []
+    for number, (split, frames) in enumerate(lengths.items()):
+        data = video(tmp_path / f"{number}.mp4", pictures(number, frames, 96))
+        samples.append(sample(number, split=split, **{"video.mp4": data}))
+    make_release(lake.root, samples)
 
 
-def test_a_name_outside_the_layout_is_noted(folder: Path):
-    assert "does not follow the layout vfhq" in entries(folder, "vfhq")[0].note
+def test_a_release_gives_its_squares_resized(lake: Lake, tmp_path: Path) -> None:
+    released(lake, tmp_path, {"train": 10, "test": 12, "val": 12})
+    protocol = load_protocol("demo", [*SMALL, "source.release=demo"])
+    sourced = read_source(protocol, lake, tmp_path / "scratch")
+    (subject,) = sourced.subjects
+    assert (subject.name, subject.identity) == ("clip 1.mp4", "person1")
+    assert (subject.film.frames, subject.film.fps) == (9, Fraction(30000, 1001))
+    assert sourced.origin["release"] == "demo"
+    with NormalFilm((tmp_path / "1.mp4").read_bytes()) as film:
+        wanted = [cut_portrait(each, (0, 0, 96, 96), 64) for each in film.read(range(9))]
+    assert np.array_equal(np.stack([*subject.film.pictures()]), np.stack(wanted))
+
+
+def test_a_clip_too_short_is_left_out_and_a_limit_counts_the_others(
+    lake: Lake, tmp_path: Path
+) -> None:
+    released(lake, tmp_path, {"train": 4, "val": 10, "test": 10})
+    told = [*SMALL, "source.release=demo", "source.split=all", "source.limit=1"]
+    sourced = read_source(load_protocol("demo", told), lake, tmp_path / "scratch")
+    assert [each.name for each in sourced.subjects] == ["clip 1.mp4"]
+    assert [each.reason for each in sourced.left_out] == ["it has 4 frames; 8 are needed"]
+
+
+def test_a_protocol_without_a_clip_says_what_is_wrong(lake: Lake, tmp_path: Path) -> None:
+    released(lake, tmp_path, {"train": 10})
+    (tmp_path / "empty").mkdir()
+    for told, words in (
+        ("size=64", "does not say whose clips"),
+        ("source.release=demo", "release demo, split test is empty"),
+        ("source.release=another", "there is no release 'another'"),
+        (f"source.folder={tmp_path}/empty", "is empty"),
+        (f"source.folder={tmp_path}/gone", "does not exist"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            prepared(lake, "demo", told)
+
+
+def test_portraits_are_of_other_people_and_drawn_by_content(lake: Lake, tmp_path: Path) -> None:
+    released(lake, tmp_path, {"train": 9, "val": 9, "test": 9})
+    told = ["source.release=demo", "source.split=all"]
+    found = prepared(lake, "cross-identity", *told)
+    assert len(found.cases) == 3
+    for case in found.cases:
+        assert case.reference
+        assert case.reference.identity != case.subject.identity
+        assert case.reference.film.frames == 1
+        assert case.light is None
+    assert [each.id for each in prepared(lake, "cross-identity", *told).cases] == [
+        each.id for each in found.cases
+    ]
+    other = prepared(lake, "cross-identity", *told, "seed=1")
+    assert {each.id for each in other.cases}.isdisjoint(each.id for each in found.cases)
+
+
+def test_too_few_people_for_portraits_are_told_of(lake: Lake, tmp_path: Path) -> None:
+    released(lake, tmp_path, {"test": 9})
+    with pytest.raises(UsageError, match=r"for clip 0\.mp4 there are 0"):
+        prepared(lake, "cross-identity", "source.release=demo")
+
+
+class FakeLighting:
+    """Knows the light on every face at once."""
+
+    def __init__(self, *args: object) -> None: ...
+
+    def of_face(self, name: str, face: Film) -> LightTarget:
+        return LightTarget(name, np.full((9, 3), len(name), np.float32), None, face)
+
+    def named(self, subject: Subject, names: object) -> list[LightTarget]:
+        return []
+
+
+def test_reference_faces_are_of_different_people_first(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cases_module, "Lighting", FakeLighting)
+    released(lake, tmp_path, {"train": 9, "val": 9, "test": 9})
+    told = ("source.release=demo", "source.split=all")
+    found = prepared(lake, "hdtf", *told, "lights.faces=2")
+    assert len(found.cases) == 6
+    assert len({each.light.name for each in found.cases if each.light}) == 2
+    with pytest.raises(UsageError, match="asks for 4 reference faces; there are 3"):
+        prepared(lake, "hdtf", *told)

@@ -82,7 +82,8 @@ class LightsTable(Table):
     """Reference faces whose light is taken."""
 
     folder: str = ""
-    """Where the reference faces are; without, they are people of the source, drawn by the seed."""
+    """Where the reference faces are, of which the first by name are taken; without, they are people
+    of the source, drawn by the seed."""
 
     geometry: GeometryConfig = GeometryConfig()
     """Model that finds the light on a face, as ``[geometry]`` of a build. It decides what methods
