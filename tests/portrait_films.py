@@ -42,9 +42,11 @@ def features(extractor: Extractor, film: np.ndarray, feed: int = 16) -> Features
     """What an extractor finds in a film that comes ``feed`` frames at a time."""
     film_pass = extractor.start(len(film), film.shape[1])
     for start in range(0, len(film), feed):
-        # One's own array, which is gone afterwards: as a decoder would hand it out.
+        # Not to be written to, and gone afterwards: as whoever decodes hands it out.
         batch = film[start : start + feed].copy()
+        batch.flags.writeable = False
         film_pass.add(batch)
+        batch.flags.writeable = True
         batch[:] = 0
     return film_pass.finish()
 

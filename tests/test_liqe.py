@@ -6,7 +6,9 @@ import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from evaluation.models.clip import CONTEXT, SIDE, Clip
-from evaluation.models.liqe import Liqe, LiqeNet, crops, prompts
+from evaluation.models.liqe import WEIGHT, Liqe, LiqeNet, crops, prompts
+from infra.weights import find_weight
+from infra.weights.convert import signature_of
 from stages.models.nets import one_thread
 
 WIDTH, OUT = 32, 16
@@ -97,6 +99,8 @@ def test_keys_and_numbers_are_those_of_vit_b_32():
     assert all(key.startswith("clip_model.") for key in state)
     # OpenAI's ViT-B/32 has 151,277,313 parameters in 302 tensors.
     assert (len(state), sum(each.numel() for each in state.values())) == (302, 151_277_313)
+    shapes = {key: tuple(each.shape) for key, each in state.items()}
+    assert signature_of(shapes) == find_weight(WEIGHT).signature
 
 
 def test_prompts_end_where_the_sentence_is_read():

@@ -138,7 +138,7 @@ def test_fragments_are_those_of_the_published_evaluation_however_frames_come(fee
 def test_a_short_film_repeats_until_fragments_are_full():
     rater = _Rater()
     film_pass = FragmentPass(6, SIDE, rater)
-    film_pass.add(pan().copy())
+    film_pass.add(pan())
     film_pass.finish()
     assert rater.clips.any(axis=(2, 3, 4)).all()
 

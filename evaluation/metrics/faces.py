@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.metrics.base import CaseFeatures, Extractor, FeaturePass, Features, Role
+from evaluation.metrics.chunks import ChunkedPass
 from evaluation.metrics.lights import LIGHTS, LightEstimator, LightName, light_here
-from stages.models.faces import FACE_MODELS, face_landmarks, face_model
+from evaluation.metrics.seen import seen_landmarks
+from stages.models.faces import FACE_MODELS, face_model
 from stages.models.mirror import LANDMARKS
 
-_CHUNK = 16  # frames that go through an estimator at once, however they come
+_CHUNK = 16  # frames; what was seen is remembered long enough for others with such chunks
 
 
 class Faces(Extractor):
@@ -66,37 +68,22 @@ class Faces(Extractor):
         self._estimator = None
 
 
-class _FacePass(FeaturePass):
-    """Frames on their way through `Faces`, in chunks of fixed size."""
+class _FacePass(ChunkedPass):
+    """Frames on their way through `Faces`."""
 
     def __init__(self, frames: int, size: int, estimator: LightEstimator) -> None:
+        super().__init__(_CHUNK)
         self._estimator = estimator
         self._size = size
-        self._held: list[NDArray[np.uint8]] = []
-        self._done = 0
+        self._seen = 0
         self._landmarks = np.full((frames, LANDMARKS, 3), np.nan, np.float32)
         self._light = np.full((frames, 9, 3), np.nan, np.float32)
         self._luminance = np.full((frames, 9), np.nan, np.float32)
 
-    def add(self, frames: NDArray[np.uint8]) -> None:
-        for frame in frames:
-            self._held.append(frame.copy())  # the caller may use its array again
-            if len(self._held) == _CHUNK:
-                self._look()
-
-    def finish(self) -> dict[str, NDArray[Any]]:
-        self._look()
-        return {
-            "landmarks": self._landmarks,
-            "light": self._light,
-            "luminance": self._luminance,
-            "size": np.array(self._size, np.int32),
-        }
-
-    def _look(self) -> None:
+    def see(self, chunk: NDArray[np.uint8]) -> None:
         places, pictures = [], []
-        for place, frame in enumerate(self._held, start=self._done):
-            points = face_landmarks(frame)
+        for place, frame in enumerate(chunk, start=self._seen):
+            points = seen_landmarks(frame)
             if points is not None:
                 self._landmarks[place] = points
                 places.append(place)
@@ -104,8 +91,15 @@ class _FacePass(FeaturePass):
         if places:
             lights = self._estimator(pictures, self._landmarks[places])
             self._light[places], self._luminance[places] = lights.rgb, lights.luminance
-        self._done += len(self._held)
-        self._held = []
+        self._seen += len(chunk)
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        return {
+            "landmarks": self._landmarks,
+            "light": self._light,
+            "luminance": self._luminance,
+            "size": np.array(self._size, np.int32),
+        }
 
 
 def faces_of(case: CaseFeatures, role: Role) -> Features:

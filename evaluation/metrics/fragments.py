@@ -36,7 +36,8 @@ class FragmentPass(FeaturePass):
         """See `FeaturePass.add`."""
         for index, frame in enumerate(frames, start=self._seen):
             for place in self._wanted.get(index, ()):
-                self._mosaics[place] = self._plan.cut(frame, place)
+                # A copy, for torch, which enlarges small frames, wants to own what it reads.
+                self._mosaics[place] = self._plan.cut(frame.copy(), place)
         self._seen += len(frames)
 
     def finish(self) -> dict[str, NDArray[Any]]:
