@@ -323,8 +323,8 @@ def test_a_light_that_changes_is_recorded_in_few_numbers_that_make_it_again():
         (None, "deca", ("deca", "face")),
     ],
 )
-def test_shading_is_drawn_as_the_model_was_trained_with(model, told, asked, drawn):
-    geometry = trained_geometry(replace(model, facts={"geometry": told}), asked)
+def test_shading_is_drawn_as_the_model_was_trained_with(told, asked, drawn):
+    geometry = trained_geometry({"geometry": told}, asked)
     assert (geometry.model, geometry.deca.region) == drawn
 
 

@@ -12,7 +12,7 @@ Words in braces are filled in (`PLACES`). No shell is asked, so that names need 
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from shutil import which
 from typing import Any, ClassVar, Literal
@@ -38,7 +38,7 @@ PLACES: Mapping[str, str] = {
 """What may stand in braces, and what is put there."""
 
 _PLACE = re.compile(r"\{(\w+)\}")
-_KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES")
+_KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES")
 _GIB = 1 << 30
 
 
@@ -70,7 +70,7 @@ class CommandOptions(Table):
     @classmethod
     def _known_places(cls, argv: tuple[str, ...]) -> tuple[str, ...]:
         """Refuse words in braces that nothing is put for, and a result that nobody is told of."""
-        used = {place for word in argv for place in _PLACE.findall(word)}
+        used = _places_in(argv)
         if unknown := sorted(used - PLACES.keys()):
             raise ValueError(f"{{{unknown[0]}}} is none of {{{'}, {'.join(PLACES)}}}")
         if "output" not in used:
@@ -111,7 +111,7 @@ class Command(Method):
         Raises:
             MethodError: It failed, took too long, or made something else.
         """
-        return self._made(driving, next(driving.pictures()), light, scratch)
+        return self._made(driving, None, light, scratch)
 
     def animate(self, driving: FilmLike, portrait: Picture, scratch: Scratch) -> Iterator[Picture]:
         """What the program makes of a film and a portrait.
@@ -122,35 +122,29 @@ class Command(Method):
         return self._made(driving, portrait, None, scratch)
 
     def _made(
-        self, driving: FilmLike, portrait: Picture, light: Light | None, scratch: Scratch
+        self, driving: FilmLike, portrait: Picture | None, light: Light | None, scratch: Scratch
     ) -> Iterator[Picture]:
         table, folder = self._table, scratch.folder.resolve()
         output = folder / table.output
         if not output.suffix:
             output.mkdir()
-        places = {
-            "output": str(output),
-            "frames": str(driving.frames),
-            "size": str(driving.size),
-            "seed": str(scratch.seed),
+        fill: Mapping[str, Callable[[], object]] = {
+            "driving": lambda: self._driving(driving, folder),
+            "light": lambda: _light_picture(light),
+            "light_json": lambda: _light_file(light, folder),
+            "reference": lambda: _reference(driving, portrait, folder),
+            "output": lambda: output,
+            "frames": lambda: driving.frames,
+            "size": lambda: driving.size,
+            "seed": lambda: scratch.seed,
         }
-        used = {place for word in table.argv for place in _PLACE.findall(word)}
-        if "driving" in used:
-            places["driving"] = str(self._driving(driving, folder))
-        if "reference" in used:
-            places["reference"] = str(folder / "reference.png")
-            Image.fromarray(portrait).save(folder / "reference.png")
-        if {"light", "light_json"} & used:
-            places |= _light(light, folder)
-        if "light" in used and not places["light"]:
-            told = f"light {light.name}" if light else "animation"
-            raise MethodError(f"the command wants a picture in {{light}}; the {told} has none")
-        argv = [_PLACE.sub(lambda found: places[found[1]], word) for word in table.argv]
+        places = {place: str(fill[place]()) for place in _places_in(table.argv)}
         ending = run_confined(
-            argv,
+            [_PLACE.sub(lambda found: places[found[1]], word) for word in table.argv],
             log=folder / "command.log",
             cwd=table.cwd or folder,
-            env=self._environment(),
+            # What it leaves in its folder for temporary files goes with ours.
+            env={**self._environment(), "TMPDIR": str(folder)},
             seconds=table.seconds,
             memory=round(table.memory * _GIB),
         )
@@ -158,6 +152,7 @@ class Command(Method):
         yield from read_made(output, driving)
 
     def _driving(self, driving: FilmLike, folder: Path) -> Path:
+        """The film's path, or that of a folder of its frames."""
         if self._table.driving == "film":
             return driving.path.resolve()
         frames = folder / "driving"
@@ -183,18 +178,35 @@ class Command(Method):
         raise MethodError(f"the command {how}{limit}; it said: {ending.said or 'nothing'}")
 
 
-def _light(light: Light | None, folder: Path) -> dict[str, str]:
-    """Paths of a light's picture (empty where it has none) and of its numbers."""
-    path = folder / "light.json"
-    told = (
-        None
-        if light is None
-        else {
+def _places_in(argv: Iterable[str]) -> set[str]:
+    """Words in braces."""
+    return {place for word in argv for place in _PLACE.findall(word)}
+
+
+def _reference(driving: FilmLike, portrait: Picture | None, folder: Path) -> Path:
+    """A file of the portrait, or of the film's first frame."""
+    path = folder / "reference.png"
+    Image.fromarray(next(driving.pictures()) if portrait is None else portrait).save(path)
+    return path
+
+
+def _light_picture(light: Light | None) -> Path:
+    """The picture of a face that is lit as wanted."""
+    if light is None or light.picture is None:
+        told = f"the light {light.name}" if light else "animation"
+        raise MethodError(f"the command wants a picture in {{light}}; {told} has none")
+    return light.picture.resolve()
+
+
+def _light_file(light: Light | None, folder: Path) -> Path:
+    """A file of the light's numbers; `null` where none is asked for."""
+    told = None
+    if light is not None:
+        told = {
             "name": light.name,
             "coefficients": light.coefficients.astype(float).tolist(),
             "basis": "1, x, y, z, xy, xz, yz, x^2-y^2, 3z^2-1; x right, y up, z to the viewer",
         }
-    )
+    path = folder / "light.json"
     path.write_text(json.dumps(told) + "\n", encoding="utf-8")
-    picture = light.picture.resolve() if light and light.picture else ""
-    return {"light": str(picture), "light_json": str(path)}
+    return path

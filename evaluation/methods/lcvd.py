@@ -19,10 +19,17 @@ from PIL import Image
 from pydantic import Field
 
 from evaluation.methods.base import FilmLike, Light, Method, MethodError, Mode, Picture, Scratch
-from evaluation.methods.needs import lacking
+from evaluation.methods.needs import (
+    face_stages,
+    lacking,
+    packages_of_stages,
+    weights_of_stages,
+)
 from infra.errors import LimelightError, UsageError
 from infra.settings import load_settings
 from infra.tables import Table
+from stages.base import Stage
+from stages.geometry import GeometryConfig
 from stages.matting import MattingConfig, MattingModel, matting_model
 from stages.models.faces import FaceModelName
 from training.relight.align import Align
@@ -60,6 +67,21 @@ class LcvdOptions(Table):
 
 
 @dataclass(frozen=True)
+class _Chosen:
+    """What is known of a model before it is loaded.
+
+    Attributes:
+        digest: Of its folder; empty for LCVD's own, whose weights are known by themselves.
+        weights: Names of those that it takes from the registry.
+        geometry: What draws the shading that it was trained with.
+    """
+
+    digest: str
+    weights: tuple[str, ...]
+    geometry: GeometryConfig
+
+
+@dataclass(frozen=True)
 class _Loaded:
     """What `Lcvd.setup` loads."""
 
@@ -80,41 +102,36 @@ class Lcvd(Method):
         self._table = table
 
     def weights(self) -> tuple[str, ...]:
-        """Those beside a model's own (VAE, CLIP); of the official model, all."""
-        from training.model.folder import RECIPE
-        from training.model.weights import weights_of
-        from training.recipe import load_recipe
-        from training.relight.models import official_weights
-
-        if self._folder is None:
-            return official_weights()
-        return weights_of(load_recipe(self._folder / RECIPE).model, start=False)
+        """Those beside a model's own (VAE, CLIP), or all; and of what finds and draws faces."""
+        return (*self._chosen.weights, *weights_of_stages(self._stages()))
 
     def options(self) -> dict[str, Any]:
         """The options, and in the place of the model's name its digest."""
-        from training.model.folder import model_digest
-
         table = self._table.model_dump(mode="json", exclude={"model", "lake", "matting"})
-        digest = "" if self._folder is None else model_digest(self._folder)
-        return {**table, "matting": self._table.matting.deciding(), "model": digest}
+        model = self._chosen
+        return {
+            **table,
+            "matting": self._table.matting.deciding(),
+            "model": model.digest,
+            "geometry": model.geometry.deciding(),
+        }
 
     def unavailable(self) -> str:
         """There is no such model, or packages or weights beside it are missing."""
         if reason := lacking(_PACKAGES, ()):
             return reason
         try:
-            return lacking((), self.weights())
+            return lacking(packages_of_stages(self._stages()), self.weights())
         except LimelightError as error:
             return error.message
 
     def setup(self) -> None:
         """Load the model and what finds faces, on the GPU that this process may use."""
         from training.relight.models import choose_model
-        from training.relight.relight import trained_geometry
         from training.relight.subject import FaceReader
 
         model = choose_model(self._lake, self._table.model)
-        reader = FaceReader(self._table.landmarks, trained_geometry(model))
+        reader = FaceReader(self._table.landmarks, self._chosen.geometry)
         self._loaded = _Loaded(model, reader, matting_model(self._table.matting))
 
     def close(self) -> None:
@@ -209,11 +226,28 @@ class Lcvd(Method):
         return Path(self._table.lake or load_settings().lake)
 
     @cached_property
-    def _folder(self) -> Path | None:
-        """The model's folder; None for LCVD's own."""
-        from training.relight.models import find_model
+    def _chosen(self) -> _Chosen:
+        """The model, of which nothing is loaded.
 
-        return find_model(self._lake, self._table.model)
+        Raises:
+            UsageError: There is none.
+            LakeError: It is damaged.
+        """
+        from training.model.folder import RECIPE, facts_and_digest
+        from training.model.weights import weights_of
+        from training.recipe import load_recipe
+        from training.relight.models import OFFICIAL_FACTS, find_model, official_weights
+        from training.relight.relight import trained_geometry
+
+        folder = find_model(self._lake, self._table.model)
+        if folder is None:
+            return _Chosen("", official_weights(), trained_geometry(OFFICIAL_FACTS))
+        facts, digest = facts_and_digest(folder)
+        beside = weights_of(load_recipe(folder / RECIPE).model, start=False)
+        return _Chosen(digest, beside, trained_geometry(facts))
+
+    def _stages(self) -> tuple[Stage[Any], ...]:
+        return face_stages(self._table.landmarks, self._chosen.geometry, self._table.matting)
 
 
 def _room(folder: Path) -> BinaryIO:

@@ -2,8 +2,14 @@
 
 from collections.abc import Iterable
 from importlib.util import find_spec
+from typing import Any
 
 from infra import weights
+from stages.base import Stage
+from stages.geometry import Geometry, GeometryConfig
+from stages.landmarks import Landmarks, LandmarksConfig
+from stages.matting import Matting, MattingConfig
+from stages.models.faces import FaceModelName
 
 _HINT = "pip install 'limelight[models,train]'"
 
@@ -31,3 +37,22 @@ def lacking(packages: Iterable[str], names: Iterable[str]) -> str:
         listed = ", ".join(missing)
         return f"it needs the weights {listed}: limelight weights pull {' '.join(missing)}"
     return ""
+
+
+def face_stages(
+    landmarks: FaceModelName, geometry: GeometryConfig, matting: MattingConfig
+) -> tuple[Stage[Any], ...]:
+    """The stages of a build that know what models a face is found, fitted and matted with."""
+    found = LandmarksConfig(model=landmarks)
+    return Landmarks(found), Geometry(geometry), Matting(matting)
+
+
+def weights_of_stages(stages: Iterable[Stage[Any]]) -> tuple[str, ...]:
+    """Names of the weights that the stages' models load, each once."""
+    return tuple(dict.fromkeys(name for stage in stages for name in stage.weights()))
+
+
+def packages_of_stages(stages: Iterable[Stage[Any]]) -> tuple[str, ...]:
+    """Modules beyond the core that the stages' models import, each once."""
+    offers = [offer for stage in stages for offer in stage.offers()]
+    return tuple(dict.fromkeys(name for offer in offers for name in offer.packages))

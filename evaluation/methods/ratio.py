@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.methods.base import FilmLike, Light, Method, MethodError, Picture, Scratch
-from evaluation.methods.needs import lacking
+from evaluation.methods.needs import (
+    face_stages,
+    lacking,
+    packages_of_stages,
+    weights_of_stages,
+)
 from infra.tables import Table
 from stages.face_fit import FaceFitter
-from stages.geometry import Geometry, GeometryConfig
-from stages.landmarks import Landmarks, LandmarksConfig
-from stages.matting import Matting, MattingConfig, MattingModel, matting_model
+from stages.geometry import GeometryConfig
+from stages.matting import MattingConfig, MattingModel, matting_model
 from stages.models.face_geometry import FaceGeometry
 from stages.models.faces import FaceModelName
 from training.samples.quotient import applied, coarse, gain, headroom, ratio, skin_of
@@ -45,15 +49,11 @@ class Ratio(Method):
 
     def __init__(self, table: RatioOptions = RatioOptions()) -> None:  # noqa: B008 - frozen
         self._table = table
-        self._stages = (
-            Landmarks(LandmarksConfig(model=table.landmarks)),
-            Geometry(table.geometry),
-            Matting(table.matting),
-        )
+        self._stages = face_stages(table.landmarks, table.geometry, table.matting)
 
     def weights(self) -> tuple[str, ...]:
         """Those of the models that are chosen."""
-        return tuple(dict.fromkeys(name for stage in self._stages for name in stage.weights()))
+        return weights_of_stages(self._stages)
 
     def options(self) -> dict[str, object]:
         """The models, and what they were told."""
@@ -65,9 +65,7 @@ class Ratio(Method):
 
     def unavailable(self) -> str:
         """Which package or weight is missing."""
-        offers = [offer for stage in self._stages for offer in stage.offers()]
-        packages = [name for offer in offers for name in offer.packages]
-        return lacking(packages, self.weights())
+        return lacking(packages_of_stages(self._stages), self.weights())
 
     def setup(self) -> None:
         """Load the models."""

@@ -137,7 +137,7 @@ def relight(
         steps=steps,
         seed=seed,
         frames=frames,
-        geometry=trained_geometry(loaded, geometry or ""),
+        geometry=trained_geometry(loaded.facts, geometry or ""),
         matting=MattingConfig(model=matting),
         crf=crf,
         grid=grid,

@@ -132,13 +132,14 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Loaded
     return LoadedModel(lcvd, recipe, record.facts, digest_json(record.files))
 
 
-def model_digest(folder: Path) -> str:
-    """What `LoadedModel.digest` will be, as the folder says of itself: nothing is loaded.
+def facts_and_digest(folder: Path) -> tuple[Mapping[str, Any], str]:
+    """Of the `LoadedModel` that the folder holds, as it says of itself: nothing is loaded.
 
     Raises:
         LakeError: It is no model folder, or its record is damaged.
     """
-    return digest_json(_record(folder).files)
+    record = _record(folder)
+    return record.facts, digest_json(record.files)
 
 
 def save_official(folder: Path, lcvd: Lcvd) -> None:

@@ -1,6 +1,8 @@
 """Which model relights: a run's, a folder's, or LCVD's own."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +18,9 @@ from training.recipe import Recipe, load_recipe
 
 OFFICIAL_NAME = "official"
 """Stands for the weights of LCVD's authors."""
+
+OFFICIAL_FACTS: Mapping[str, Any] = {"geometry": {"model": "deca", "region": "lcvd"}}
+"""Of that model: its shading came from DECA, drawn of a list of triangles of the authors'."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -71,9 +76,7 @@ def official_model(device: torch.device) -> LoadedModel:
     recipe = _official_recipe()
     lcvd = initial_model(recipe.model).to(device, precision(recipe, device))
     digest = digest_json({name: weights.identity(name) for name in official_weights()})
-    # Their shading came from DECA, drawn of a list of triangles of theirs.
-    facts = {"geometry": {"model": "deca", "region": "lcvd"}}
-    return LoadedModel(lcvd.eval().requires_grad_(False), recipe, facts, digest)
+    return LoadedModel(lcvd.eval().requires_grad_(False), recipe, OFFICIAL_FACTS, digest)
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.dtype:

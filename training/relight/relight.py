@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, repeat, tee
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +91,7 @@ def relight(
         reference = None
     detail = _detail(model, options, reference)
     film = DrivingFilm(driving, options.frames)
-    geometry = options.geometry or trained_geometry(model)
+    geometry = options.geometry or trained_geometry(model.facts)
     reader = FaceReader(options.landmarks, geometry)
     keyframes(wanted, _nowhere(reader), options.intensity)  # what is wrong with it shows at once
     clock = _Clock(progress)
@@ -140,20 +141,20 @@ def relight(
         return results.publish(facts)
 
 
-def trained_geometry(model: LoadedModel, wanted: str = "") -> GeometryConfig:
+def trained_geometry(facts: Mapping[str, Any], wanted: str = "") -> GeometryConfig:
     """What drew the shading that a model was trained with, as its facts tell.
 
     A build's default, where they tell nothing.
 
     Args:
-        model: To relight with.
+        facts: What is known of the model (`LoadedModel.facts`).
         wanted: Name of a geometry model. If it is the one that they tell of, the region that they
             tell is drawn, too: the model knows no other. Else it draws what a build's would.
 
     Raises:
         UsageError: What they tell is not known here.
     """
-    told = model.facts.get("geometry")
+    told = facts.get("geometry")
     if isinstance(told, str):  # as models of before had it
         told = {"model": told}
     if not isinstance(told, Mapping) or told.get("model") not in GEOMETRY_MODELS:
