@@ -78,22 +78,17 @@ _KINDS: dict[EmbeddedKind, _Kind] = {
 }
 
 
-class RandomVectors(Extractor):
-    """Random embeddings of a film's frames or clips: ``vector`` (n, 64) float32.
+class _Vectors(Extractor):
+    """Random embeddings: what both extractors share."""
 
-    Args:
-        kind: Which of the two.
-    """
+    kind: ClassVar[EmbeddedKind]
 
-    name: ClassVar[str] = "random_vectors"
-
-    def __init__(self, kind: EmbeddedKind) -> None:
-        self._kind = kind
+    def __init__(self) -> None:
         self._embed: Embed | None = None
 
     def options(self) -> Mapping[str, Any]:
-        """What is embedded, and at which size."""
-        return {"kind": self._kind, "size": _KINDS[self._kind].size, "clip": CLIP}
+        """Size of the frames, and how many go through the network at once."""
+        return {"size": _KINDS[self.kind].size, "frames": CLIP}
 
     def setup(self) -> None:
         """Make the network.
@@ -101,7 +96,7 @@ class RandomVectors(Extractor):
         Raises:
             UsageError: Torch is not installed.
         """
-        self._embed = _KINDS[self._kind].offer.load()()
+        self._embed = _KINDS[self.kind].offer.load()()
 
     def close(self) -> None:
         """Let go of it."""
@@ -114,8 +109,22 @@ class RandomVectors(Extractor):
             RuntimeError: `setup` was not called.
         """
         if self._embed is None:
-            raise RuntimeError("random_vectors: call setup before start")
-        return _VectorPass(self._kind, self._embed)
+            raise RuntimeError(f"{self.name}: call setup before start")
+        return _VectorPass(self.kind, self._embed)
+
+
+class FrameVectors(_Vectors):
+    """Random embeddings of a film's frames: ``vector`` (n, 64) float32."""
+
+    name: ClassVar[str] = "random_frames"
+    kind: ClassVar[EmbeddedKind] = "pictures"
+
+
+class ClipVectors(_Vectors):
+    """Random embeddings of a film's clips: ``vector`` (n // 16, 64) float32."""
+
+    name: ClassVar[str] = "random_clips"
+    kind: ClassVar[EmbeddedKind] = "clips"
 
 
 class RandomFrechet(SetMetric):
@@ -127,7 +136,7 @@ class RandomFrechet(SetMetric):
 
     def __init__(self, kind: EmbeddedKind = "pictures") -> None:
         self._kind = _KINDS[kind]
-        self._vectors = RandomVectors(kind)
+        self._vectors = FrameVectors() if kind == "pictures" else ClipVectors()
 
     @property
     def info(self) -> MetricInfo:

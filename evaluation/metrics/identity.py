@@ -6,7 +6,7 @@ the aligned face by local binary patterns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,9 @@ class FaceVectors(Extractor):
         embedder: One of ArcFace's networks, or ``local_binary``.
     """
 
-    name: ClassVar[str] = "face_vectors"
-
     def __init__(self, embedder: EmbedderName) -> None:
+        # A case may hold features of several embedders, by name.
+        self.name = f"face_vectors_{embedder}"  # type: ignore[misc]
         self._name = embedder
         self._embed: Embed | None = None
 
@@ -94,7 +94,7 @@ class FaceVectors(Extractor):
             RuntimeError: `setup` was not called.
         """
         if self._embed is None:
-            raise RuntimeError("face_vectors: call setup before start")
+            raise RuntimeError(f"{self.name}: call setup before start")
         return _FacePass(frames, SIZE if self._name == _LOCAL else 512, self._embed)
 
 
@@ -155,7 +155,7 @@ class Identity(ClipMetric):
             ValueError: A film was relit, and has another length than its original.
         """
         output, original = (
-            case.found[role][FaceVectors.name]["vector"] for role in ("output", "reference")
+            case.found[role][self._vectors.name]["vector"] for role in ("output", "reference")
         )
         if case.light is None:
             seen = np.flatnonzero(np.isfinite(original).all(axis=1))

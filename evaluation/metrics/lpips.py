@@ -6,8 +6,7 @@ that nobody trained.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +16,12 @@ from evaluation.metrics.base import (
     ClipMetric,
     Extractor,
     FeaturePass,
-    Grade,
     MetricInfo,
     Role,
 )
 from evaluation.metrics.chunks import ChunkedPass, resized
-from evaluation.metrics.standard import at_hand, identities
-from stages.models.offer import Offer
-
-CoderName = Literal["alex", "vgg", "random"]
+from evaluation.metrics.perceivers import PERCEIVERS, CoderName, Perceiver, chosen_coder
+from evaluation.metrics.standard import identities
 
 Codes = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -39,82 +35,13 @@ many to keep. At 64 pixels, the size of the patches on which LPIPS was trained, 
 _CHUNK = 4
 
 
-@dataclass(frozen=True)
-class Perceiver:
-    """A network that compares pictures.
-
-    Attributes:
-        name: Its key.
-        offer: How it is loaded.
-        arguments: What it is made with.
-        estimator: What it is, in a few words.
-        metric: The metrics' names begin so.
-        title: Their titles too.
-        grade: LPIPS is the standard.
-        most: Upper bound of its distances.
-        published: Column of the published tables that its temporal metric may stand in.
-    """
-
-    name: CoderName
-    offer: Offer
-    arguments: tuple[str, ...]
-    estimator: str
-    metric: str
-    title: str
-    grade: Grade
-    most: float
-    published: str = ""
-
-
-_LPIPS = "evaluation.models.lpips:LpipsCoder"
-_PACKAGES = ("torch", "safetensors")
-
-PERCEIVERS: dict[CoderName, Perceiver] = {
-    "alex": Perceiver(
-        name="alex",
-        offer=Offer(_LPIPS, ("alexnet", "lpips_alex_heads"), _PACKAGES),
-        arguments=("alex",),
-        estimator="LPIPS 0.1 on AlexNet",
-        metric="lpips",
-        title="LPIPS",
-        grade="standard",
-        most=np.inf,
-        published="LPIPS",
-    ),
-    "vgg": Perceiver(
-        name="vgg",
-        offer=Offer(_LPIPS, ("vgg16", "lpips_vgg_heads"), _PACKAGES),
-        arguments=("vgg",),
-        estimator="LPIPS 0.1 on VGG-16",
-        metric="lpips_vgg",
-        title="LPIPS (VGG)",
-        grade="standard",
-        most=np.inf,
-    ),
-    "random": Perceiver(
-        name="random",
-        offer=Offer("evaluation.models.random_features:RandomCoder", (), _PACKAGES),
-        arguments=(),
-        estimator="cosines of a random network's features",
-        metric="random_perceptual",
-        title="LPIPS (random)",
-        grade="embedded",
-        most=1.0,
-    ),
-}
-"""Networks by name."""
-
-
-def chosen_coder() -> CoderName:
-    """LPIPS with AlexNet, the package's default, where its weights are here; else its stand-in."""
-    offer = PERCEIVERS["alex"].offer
-    return "alex" if at_hand(offer.weights, offer.packages) else "random"
-
-
 class _Perception(Extractor):
-    """What both extractors share: the network."""
+    """What both extractors share: the network. A case may hold features of several, by name."""
+
+    stem: ClassVar[str]
 
     def __init__(self, coder: CoderName) -> None:
+        self.name = f"{self.stem}_{coder}"  # type: ignore[misc]
         self._perceiver = PERCEIVERS[coder]
         self._coder: Codes | None = None
 
@@ -140,15 +67,20 @@ class _Perception(Extractor):
         self._coder = None
 
     def codes(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Codes (n, D) of frames (n, S, S, 3)."""
-        assert self._coder is not None, "setup() comes first"
+        """Codes (n, D) of frames (n, S, S, 3).
+
+        Raises:
+            RuntimeError: `setup` was not called.
+        """
+        if self._coder is None:
+            raise RuntimeError(f"{self.name}: call setup before start")
         return self._coder(frames)
 
 
 class Steps(_Perception):
     """How different each frame looks from the one before it: ``distance`` (n - 1,)."""
 
-    name: ClassVar[str] = "perceptual_steps"
+    stem: ClassVar[str] = "perceptual_steps"
 
     def start(self, frames: int, size: int) -> FeaturePass:
         """Begin a film."""
@@ -158,7 +90,7 @@ class Steps(_Perception):
 class SourceCodes(_Perception):
     """Codes of a film's frames at 64 pixels: ``code`` (n, D) float16."""
 
-    name: ClassVar[str] = "perceptual_codes"
+    stem: ClassVar[str] = "perceptual_codes"
 
     def options(self) -> Mapping[str, Any]:
         """Which network, and at which size."""
@@ -197,7 +129,7 @@ class TemporalLpips(ClipMetric):
 
     def frames(self, case: CaseFeatures) -> NDArray[np.float64]:
         """Values (n - 1,) of the pairs of adjacent frames."""
-        return np.asarray(case.found["output"][Steps.name]["distance"], np.float64)
+        return np.asarray(case.found["output"][self._steps.name]["distance"], np.float64)
 
 
 class SourceLpips(ClipMetric):
@@ -231,9 +163,8 @@ class SourceLpips(ClipMetric):
         Raises:
             ValueError: The films differ in length.
         """
-        output, driving = (
-            case.found[role][SourceCodes.name]["code"] for role in ("output", "driving")
-        )
+        name = self._codes.name
+        output, driving = (case.found[role][name]["code"] for role in ("output", "driving"))
         if len(output) != len(driving):
             raise ValueError(f"{len(output)} frames of output, but {len(driving)} that drove it")
         return _squared_distances(output, driving)
