@@ -94,6 +94,7 @@ def test_kernel_distances_are_torch_fidelity_s(features, case):
 # Merging.
 
 
+@settings(max_examples=50, deadline=None)
 @given(tables(), tables(), tables())
 def test_moments_merge_in_any_order_to_the_same_bits(one, other, third):
     whole = Moments.of(np.concatenate([one, other, third]))
@@ -103,6 +104,7 @@ def test_moments_merge_in_any_order_to_the_same_bits(one, other, third):
     assert same(c.merged(a).merged(b), whole)
 
 
+@settings(max_examples=50, deadline=None)
 @given(tables(fewest=1), st.integers(0, 12), st.randoms(use_true_random=False))
 def test_samples_merge_in_any_order_to_the_same_rows(rows, cut, chance):
     order = list(range(len(rows)))
@@ -112,6 +114,7 @@ def test_samples_merge_in_any_order_to_the_same_rows(rows, cut, chance):
     assert parts.rows.tobytes() == Samples.of(rows).rows.tobytes()
 
 
+@settings(max_examples=50, deadline=None)
 @given(tables(fewest=2))
 def test_moments_are_numpy_s(rows):
     moments = Moments.of(rows)
@@ -164,12 +167,14 @@ def test_one_vector_has_no_covariance():
 # What a distance is.
 
 
+@settings(max_examples=50, deadline=None)
 @given(tables(fewest=2))
 def test_a_set_is_at_no_distance_from_itself(rows):
     scale = 1 + float(np.square(rows).sum())
     assert between(rows, rows) <= 1e-9 * scale
 
 
+@settings(max_examples=50, deadline=None)
 @given(tables(fewest=2), tables(fewest=2))
 def test_the_distance_is_symmetric_and_not_negative(one, other):
     there, back = between(one, other), between(other, one)
@@ -178,17 +183,19 @@ def test_the_distance_is_symmetric_and_not_negative(one, other):
     assert there == pytest.approx(back, abs=1e-9 * scale)
 
 
+@settings(max_examples=50, deadline=None)
 @given(tables(fewest=2, largest=10), arrays(np.float64, WIDTH, elements=st.floats(-10, 10)))
 def test_a_shift_costs_its_squared_length(rows, shift):
     assert between(rows, rows + shift) == pytest.approx(float(shift @ shift), abs=1e-6)
 
 
+@settings(max_examples=50, deadline=None)
 @given(tables(fewest=2, largest=10), tables(fewest=2, largest=10))
 def test_a_common_shift_changes_nothing(one, other):
     assert between(one + 3, other + 3) == pytest.approx(between(one, other), abs=1e-6)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_both_ways_to_a_nuclear_norm_agree(seed):
     rng = np.random.default_rng(seed)

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.models import i3d
-from evaluation.models.i3d import InceptionI3d
+from evaluation.models import i3d, inception_input
+from evaluation.models.i3d import ClipLogits, InceptionI3d
 from evaluation.models.inception import SIZE, Inception
-from evaluation.models.inception_input import Resizing, to_input
+from evaluation.models.inception_input import PictureFeatures, Resizing, to_input
+from infra.errors import WeightsError
+from infra.weights import find_weight
+from infra.weights.convert import signature_of
 from stages.models.nets import ready_net
 from tests.rule import blocks, generator, golden_arrays, golden_facts, pattern, rule_state
 
@@ -57,6 +60,11 @@ def test_inception_s_state_dict_is_the_reference_s(inception):
     assert list(inception.state_dict()) == list(golden_facts("inception_fid_keys"))
 
 
+def test_the_registry_knows_inception_s_checkpoint(inception):
+    shapes = {key: tuple(value.shape) for key, value in inception.state_dict().items()}
+    assert find_weight("inception_fid").signature == signature_of(shapes)
+
+
 @pytest.mark.parametrize("size", [(299, 299), (128, 160)])
 def test_inception_s_features_are_the_reference_s(inception, size):
     golden, tag = golden_arrays("inception_fid"), f"{size[0]}x{size[1]}"
@@ -68,10 +76,11 @@ def test_inception_s_features_are_the_reference_s(inception, size):
     np.testing.assert_allclose(logits, golden[f"{tag}_logits"], rtol=0, atol=1e-5)
 
 
-def test_pytorch_fid_s_features_are_the_reference_s(inception):
-    with torch.inference_mode():
-        found = inception(to_input(stills(128, 160), "pytorch-fid"))
+def test_pytorch_fid_s_features_are_the_reference_s(inception, monkeypatch):
+    monkeypatch.setattr(inception_input, "load_state", lambda weight: inception.state_dict())
+    pictures = stills(128, 160).permute(0, 2, 3, 1).numpy()
     wanted = golden_arrays("inception_fid")["128x160_2048_pytorch_fid"]
+    found = PictureFeatures("pytorch-fid")(pictures)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
 
 
@@ -113,19 +122,32 @@ def test_i3d_s_state_dict_is_the_reference_s():
     assert list(net.state_dict()) == list(golden_facts("i3d_keys"))
 
 
-@pytest.mark.parametrize("size", [(16, 128, 160), (10, 224, 224)])
-def test_i3d_s_logits_are_the_reference_s(size):
-    net = InceptionI3d()
-    net = ready_net(net, gained(net, 5), name="i3d", device=CPU)
-    tag = f"t{size[0]}_{size[1]}x{size[2]}"
-    rng, golden = generator(f"input:i3d_{tag}"), golden_arrays("i3d")
+def film(tag: str, size: tuple[int, int, int]) -> np.ndarray:
+    """The fixture's two clips (2, T, H, W, 3)."""
+    rng = generator(f"input:i3d_{tag}")
     length, height, width = size
     clips = []
     for by in (8, 32):
         cells = (-(-length // 4), -(-height // by), -(-width // by), 3)
         drawn = blocks(rng, 0, 200, cells, (4, by, by))[:length, :height, :width]
         clips.append(drawn + pattern(56, (*size, 3)))
-    shown = i3d.to_input(torch.from_numpy(np.stack(clips)))
+    return np.stack(clips)
+
+
+@pytest.mark.parametrize("size", [(16, 128, 160), (10, 224, 224)])
+def test_i3d_s_logits_are_the_reference_s(monkeypatch, size):
+    state = gained(InceptionI3d(), 5)
+    # As an older torch wrote it.
+    old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    monkeypatch.setattr(i3d, "load_state", lambda weight: old)
+    tag = f"t{size[0]}_{size[1]}x{size[2]}"
+    clips, golden = film(tag, size), golden_arrays("i3d")
+    shown = i3d.to_input(torch.from_numpy(clips))
     np.testing.assert_allclose(shown[0, :, 0, 0], golden[f"{tag}_pre_row0"], rtol=0, atol=1e-5)
-    with torch.inference_mode():
-        np.testing.assert_allclose(net(shown), golden[f"{tag}_logits"], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(ClipLogits()(clips), golden[f"{tag}_logits"], rtol=0, atol=2e-5)
+
+
+def test_i3d_refuses_weights_of_another_network(monkeypatch):
+    monkeypatch.setattr(i3d, "load_state", lambda weight: {"logits.conv3d.bias": torch.zeros(400)})
+    with pytest.raises(WeightsError, match="i3d is no InceptionI3d: it lacks"):
+        ClipLogits()

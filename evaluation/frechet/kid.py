@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 SEED = 2020
 """Of the draw of subsets; torch-fidelity's."""
 
-_DEGREE = 3
-
 
 @dataclass(frozen=True)
 class KernelDistance:
@@ -86,5 +84,5 @@ def polynomial_mmd2(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def _kernel(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    kernel: NDArray[np.float64] = (one @ other.T / one.shape[1] + 1) ** _DEGREE
-    return kernel
+    affine: NDArray[np.float64] = one @ other.T / one.shape[1] + 1
+    return affine * affine * affine  # a power would take several times as long

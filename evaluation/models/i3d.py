@@ -5,9 +5,16 @@ in the checkpoint of its PyTorch port (``i3d_pretrained_400.pt``). As in TensorF
 covers what a stride leaves over, the odd cell at the end.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+
+from stages.models.nets import load_state, one_thread, ready_net
+
+WEIGHT = "i3d"
+"""The network's name in the weights registry."""
 
 CLASSES = 400
 """Logits: the numbers of a feature vector."""
@@ -17,6 +24,8 @@ SIZE = 224
 
 FEWEST = 9
 """Frames that it needs."""
+
+_COUNTER = "num_batches_tracked"
 
 Triple = tuple[int, int, int]
 
@@ -135,3 +144,25 @@ def to_input(clips: Tensor) -> Tensor:
     frames = clips.flatten(0, 1).permute(0, 3, 1, 2).float()
     frames = functional.interpolate(frames, (SIZE, SIZE), mode="bilinear", align_corners=False)
     return (2 * frames / 255 - 1).unflatten(0, (count, length)).transpose(1, 2)
+
+
+class ClipLogits:
+    """The network on clips, with the published weights.
+
+    Raises:
+        WeightsError: The weights are not here, or those of another network.
+    """
+
+    def __init__(self) -> None:
+        net = InceptionI3d()
+        # Counters of training steps, which nobody reads, and which older torches did not write.
+        counters = {key: value for key, value in net.state_dict().items() if key.endswith(_COUNTER)}
+        self._net = ready_net(net, {**counters, **load_state(WEIGHT)}, name=WEIGHT)
+        self._device = next(self._net.parameters()).device
+
+    def __call__(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits (n, 400) of clips (n, T, H, W, 3), RGB; T is `FEWEST` or more."""
+        shown = torch.from_numpy(clips).to(self._device)
+        with one_thread(), torch.inference_mode():
+            found: NDArray[np.float32] = self._net(to_input(shown)).cpu().numpy()
+            return found

@@ -7,11 +7,17 @@ Surprising Subtleties in GAN Evaluation", 2022). Numbers are to be compared with
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from evaluation.models.inception import SIZE
+from evaluation.models.inception import SIZE, Inception
+from stages.models.nets import load_state, one_thread, ready_net
+
+WEIGHT = "inception_fid"
+"""The network's name in the weights registry."""
 
 Resizing = Literal["pytorch-fid", "clean-fid", "torch-fidelity"]
 
@@ -65,3 +71,26 @@ _WAYS: Mapping[Resizing, Callable[[Tensor], Tensor]] = {
     "clean-fid": _clean_fid,
     "torch-fidelity": _torch_fidelity,
 }
+
+
+class PictureFeatures:
+    """FID's network on pictures, with the published weights.
+
+    Args:
+        resizing: How pictures come to it.
+
+    Raises:
+        WeightsError: The weights are not here, or those of another network.
+    """
+
+    def __init__(self, resizing: Resizing) -> None:
+        self._resizing = resizing
+        self._net = ready_net(Inception(), load_state(WEIGHT), name=WEIGHT)
+        self._device = next(self._net.parameters()).device
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features (n, 2048) of pictures (n, H, W, 3), RGB."""
+        shown = torch.from_numpy(pictures).to(self._device).permute(0, 3, 1, 2)
+        with one_thread(), torch.inference_mode():
+            found: NDArray[np.float32] = self._net(to_input(shown, self._resizing)).cpu().numpy()
+            return found
