@@ -12,20 +12,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.frechet.distance import Gaussian, frechet_distance
-from evaluation.frechet.infinite import too_few
-from evaluation.frechet.samples import Samples
-from evaluation.metrics.base import (
-    Extractor,
-    FeaturePass,
-    Features,
-    MetricInfo,
-    Role,
-    SetMetric,
-    SetValue,
-    Statistics,
-)
+from evaluation.metrics.base import Extractor, FeaturePass, MetricInfo
 from evaluation.metrics.chunks import ChunkedPass, resized
+from evaluation.metrics.frechet_standard import FrechetMetric
 from stages.models.offer import Offer
 
 EmbeddedKind = Literal["pictures", "clips"]
@@ -127,7 +116,7 @@ class ClipVectors(_Vectors):
     kind: ClassVar[EmbeddedKind] = "clips"
 
 
-class RandomFrechet(SetMetric):
+class RandomFrechet(FrechetMetric):
     """Fréchet distance of the outputs' random embeddings from the driving films'.
 
     Args:
@@ -135,8 +124,8 @@ class RandomFrechet(SetMetric):
     """
 
     def __init__(self, kind: EmbeddedKind = "pictures") -> None:
+        super().__init__(FrameVectors() if kind == "pictures" else ClipVectors())
         self._kind = _KINDS[kind]
-        self._vectors = FrameVectors() if kind == "pictures" else ClipVectors()
 
     @property
     def info(self) -> MetricInfo:
@@ -153,26 +142,6 @@ class RandomFrechet(SetMetric):
             f"{self._kind.what}, of {self._kind.size} pixels a side, in a random embedding (after "
             "Naeem et al. 2020). Covariances are divided by n - 1.",
         )
-
-    def extractors(self) -> Mapping[Role, Extractor]:
-        """Of the output, and of the driving film: the real ones."""
-        return {"output": self._vectors, "driving": self._vectors}
-
-    def statistics(self, features: Features) -> Samples:
-        """The vectors of one film."""
-        return Samples.of(features["vector"])
-
-    def value(self, outputs: Statistics, reals: Statistics) -> SetValue:
-        """The distance.
-
-        Raises:
-            ValueError: There are fewer than two vectors of either.
-        """
-        assert isinstance(outputs, Samples)
-        assert isinstance(reals, Samples)
-        distance = frechet_distance(Gaussian.of_samples(outputs), Gaussian.of_samples(reals))
-        warning = too_few(outputs.count, reals.count, _WIDTH)
-        return SetValue(distance, outputs.count, reals.count, warning)
 
 
 class _VectorPass(ChunkedPass):
