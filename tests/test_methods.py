@@ -349,18 +349,24 @@ def test_a_command_that_fails_says_why(noise, scratch, program, options, words):
 
 
 def test_a_command_leaves_no_process(noise, scratch, tmp_path):
-    note = tmp_path / "pid"
+    note = tmp_path / "session"
     program = (
-        "import os, subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],"
-        " process_group=0)\n"
-        "open(sys.argv[1], 'w').write(str(os.getsid(0)))\n"
-        "time.sleep(60)"
+        "import os, subprocess, sys\n"
+        "sleep = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
+        "subprocess.Popen(sleep, process_group=0)\n"
+        "open(sys.argv[1], 'w').write(str(os.getsid(0)))"
     )
-    method = running(program, str(note), "{output}", seconds=1.5)
-    with pytest.raises(MethodError, match="within"):
-        list(method.relight(noise, LEFT, scratch))
+    with pytest.raises(MethodError, match="holds no pictures"):
+        list(running(program, str(note), "{output}").relight(noise, LEFT, scratch))
     assert members(int(note.read_text())) == []
+
+
+def test_a_damaged_picture_is_an_error(elsewhere, noise, scratch):
+    elsewhere.pictures("noise__left")
+    broken = elsewhere.folder / "noise__left" / "frame_10.png"
+    broken.write_bytes(broken.read_bytes()[:900])
+    with pytest.raises(MethodError, match=r"noise__left cannot be read"):
+        list(in_folder(elsewhere).relight(noise, LEFT, scratch))
 
 
 def test_a_template_must_make_sense(noise, scratch):
