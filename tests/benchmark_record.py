@@ -80,7 +80,12 @@ def make_record(
     fields = {
         "name": "synthetic",
         "protocol": ProtocolFacts(
-            name="hdtf", size=256, digest="0f" * 8, source="made up", published=published
+            name="hdtf",
+            size=256,
+            digest="0f" * 8,
+            source="made up",
+            published=published,
+            left_out={"short.mp4": "7 frames; 8 are needed"},
         ),
         "methods": tuple(
             MethodFacts(name=name, digest=f"{rank:016x}", factors=(factors or {}).get(name, {}))
@@ -129,6 +134,7 @@ def make_record(
                 high=3.9,
                 votes=34,
                 raters=17,
+                agreement=0.61,
             )
             for rank, name in enumerate(methods)
             for question in ("LA-U", "ID-U")

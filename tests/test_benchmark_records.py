@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from evaluation.metrics.base import MetricInfo
 from evaluation.records.compare import compare
+from evaluation.records.opinions import opinions
 from evaluation.records.published import TABLES
 from evaluation.records.record import (
     CellFacts,
@@ -22,6 +23,9 @@ from evaluation.records.record import (
     write_record,
 )
 from evaluation.records.statistics import estimate, holm, paired_tests, sign_flip, summary
+from evaluation.study.plan import QUESTIONS, StudyCell
+from evaluation.study.summary import summarise
+from evaluation.study.votes import VoteKey, Votes
 from infra.errors import UsageError
 from tests.benchmark_record import make_record
 
@@ -40,6 +44,13 @@ def test_a_record_comes_back_as_it_was_written(tmp_path_factory, name, seconds, 
     path = write_record(record, tmp_path_factory.mktemp("record") / "record.json")
     assert read_record(path) == record
     assert read_record(path).text() == record.text()
+
+
+def test_every_key_of_a_record_is_documented():
+    schema = Record.model_json_schema()
+    for name, table in {"Record": schema, **schema["$defs"]}.items():
+        for key, field in table.get("properties", {}).items():
+            assert field.get("description"), f"{name}.{key}"
 
 
 def test_the_order_of_keys_does_not_change_a_byte():
@@ -185,6 +196,14 @@ def test_tests_are_paired_by_case_and_corrected_together():
     assert light.p < light.adjusted < 0.05
     lpips = next(t for t in tests if (t.metric, t.first) == ("lpips_adjacent", "copy"))
     assert lpips.adjusted > 0.05
+
+
+def test_votes_become_columns_of_the_records_own_methods():
+    cells = [StudyCell(m, m, "clip", "left", "a.mp4", "b.mp4") for m in ("copy", "gone")]
+    votes = Votes({VoteKey(who, m, "light"): 4 for who in "ab" for m in ("copy", "gone")})
+    (found,) = opinions(summarise(cells, votes), {"copy"})
+    assert (found.method, found.question, found.value) == ("copy", QUESTIONS[0].column, 4)
+    assert (found.low, found.high, found.votes, found.raters) == (4, 4, 2, 2)
 
 
 def test_the_published_table_is_that_of_the_paper():

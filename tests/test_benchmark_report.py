@@ -28,6 +28,11 @@ from evaluation.report.write import write_report
 from tests.benchmark_record import HOSTILE, METRICS, make_record
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return write_report_page(make_record(), tmp_path_factory.mktemp("page") / "a.html").read_text()
+
+
 def test_the_same_record_gives_the_same_bytes(tmp_path):
     record = make_record(clips=2, published="hdtf")
     again = Record.model_validate_json(record.text())
@@ -107,9 +112,8 @@ def test_another_protocol_has_no_published_numbers_beside_it():
     assert headline(make_record(published=""), "relight").published == ()
 
 
-def test_embedded_metrics_get_a_dagger_and_a_footnote_everywhere(tmp_path):
+def test_embedded_metrics_get_a_dagger_and_a_footnote_everywhere(page):
     record = make_record()
-    page = write_report_page(record, tmp_path / "report.html").read_text()
     assert 'ID<sup title="a stand-in' in page
     assert "ID by local binary patterns" in page
     assert "| ID† ↑ |" in markdown(record)
@@ -124,6 +128,11 @@ def test_an_ablation_orders_the_values_of_its_factor():
         ("guidance", (1.5, 4.5), True)
     ]
     assert [line.name for line in found[0].table.lines] == ["b", "a"]
+
+
+def test_the_page_says_what_was_left_out_and_how_far_people_agree(page):
+    assert "<dt>short.mp4</dt><dd><code>7 frames; 8 are needed</code></dd>" in page
+    assert "LA-U: 17 people said it, from 1 to 5; they agree" in page
 
 
 def test_an_unavailable_method_says_why(tmp_path):
@@ -151,8 +160,7 @@ def test_hostile_names_are_text_in_the_page(tmp_path):
     assert "x()" in page
 
 
-def test_nothing_but_films_is_asked_for(tmp_path):
-    page = write_report_page(make_record(), tmp_path / "report.html").read_text()
+def test_nothing_but_films_is_asked_for(page):
     page = re.sub(r"<svg.*?</svg>|xmlns\S+", "", page, flags=re.DOTALL)
     assert not re.search(r"https?://|<link (?!rel=\"icon\" href=\"data:,\")| src=|@import", page)
 

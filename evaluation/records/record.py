@@ -69,6 +69,10 @@ class ProtocolFacts(Facts):
 
     name: str
     """Of the protocol."""
+    title: str = ""
+    """Heading of its reports."""
+    about: str = ""
+    """What it is good for."""
     digest: str = ""
     """Of its settings."""
     size: int = Field(ge=1)
@@ -80,6 +84,8 @@ class ProtocolFacts(Facts):
     `evaluation.records.published`. Empty for none: no published number is shown."""
     settings: dict[str, JsonValue] = {}
     """All else that it says."""
+    left_out: dict[str, str] = {}
+    """Why a clip of the source was not judged, by its name."""
 
 
 class MethodFacts(Facts):
@@ -239,6 +245,8 @@ class StudyFacts(Facts):
     """How many."""
     raters: int = Field(0, ge=0)
     """How many people."""
+    agreement: Number = None
+    """Krippendorff's alpha of the question, over all methods: 1 where all people agree."""
 
 
 class Provenance(Facts):
@@ -268,17 +276,25 @@ class Record(Facts):
     name: str
     """Of the benchmark."""
     protocol: ProtocolFacts
+    """On what."""
     methods: tuple[MethodFacts, ...]
     """In the order of the tables' rows."""
     metrics: tuple[MetricFacts, ...]
     """In the order of the tables' columns."""
     clips: tuple[ClipFacts, ...] = ()
+    """Those that drive, and those whose portraits move."""
     lights: tuple[LightFacts, ...] = ()
+    """Those that clips were relit with."""
     cells: tuple[CellFacts, ...] = ()
+    """Each method on each case."""
     sets: tuple[SetFacts, ...] = ()
+    """Values of all films of a method together."""
     traces: tuple[TraceFacts, ...] = ()
+    """Values over time."""
     study: tuple[StudyFacts, ...] = ()
+    """What people said."""
     provenance: Provenance = Provenance()
+    """What it came from."""
 
     @model_validator(mode="after")
     def _joined(self) -> Self:

@@ -110,6 +110,7 @@ def write_report_page(record: Record, out: Path, *, before: Record | None = None
         embedded=EMBEDDED,
         intervals=INTERVALS,
         significant=SIGNIFICANT,
+        questions=_questions(record),
         settings=_pairs(record.protocol.settings),
         options={method.name: _pairs(method.options) for method in record.methods},
         entry=Entry,
@@ -194,6 +195,15 @@ def _url(video: str, path: Path, embed: bool) -> str:
         return quote(video)
     kind = {".webm": "video/webm", ".mkv": "video/x-matroska"}.get(path.suffix, "video/mp4")
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _questions(record: Record) -> list[tuple[str, int, float | None]]:
+    """Each question of the study, the most people that rated a method, and how far they agree."""
+    raters: dict[str, int] = {}
+    for each in record.study:
+        raters[each.question] = max(raters.get(each.question, 0), each.raters)
+    agreement = {each.question: each.agreement for each in record.study}
+    return [(question, number, agreement[question]) for question, number in raters.items()]
 
 
 def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
