@@ -111,6 +111,10 @@ class Sums(Extractor):
     def options(self) -> Mapping[str, Any]:
         return {"power": self._power}
 
+    def setup(self) -> None:
+        if self._way == "setup":
+            raise ImportError("no such package")
+
     def start(self, frames: int, size: int) -> FeaturePass:
         return SumsPass(self._power, self._way)
 

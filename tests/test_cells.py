@@ -17,14 +17,18 @@ from evaluation.cells.inputs import case_features, inputs
 from evaluation.cells.measure import measure
 from evaluation.cells.places import Places
 from evaluation.cells.rows import Row, failed
-from evaluation.cells.worker import Answer, CellWorker, Maker, item_id
+from evaluation.cells.worker import FACTORY, Answer, CellWorker, Maker, item_id
 from evaluation.metrics.base import Extractor
 from evaluation.protocols.lossless import DamagedFilm, keep_film
 from infra.engine.base import Done, Item, Resources, WorkerSpec
 from infra.engine.inline import InlineEngine
+from infra.engine.keeper import Hand
+from infra.engine.ledger import Claim, Ledger
+from infra.engine.pool import WorkerPool
 from infra.errors import LakeError, UsageError
 from tests import bench_fakes as fakes
 from tests.bench_fakes import Brightness, Fake, Sums
+from tests.test_engine import LocalHand
 
 
 def cells_of(root: Path, count: int = 3, **arguments: object) -> list[Cell]:
@@ -308,6 +312,14 @@ def test_an_extractor_s_failure_is_told(tmp_path: Path) -> None:
     assert answer["failures"] == {"sums": "RuntimeError: no such operator"}
 
 
+def test_an_extractor_that_cannot_be_set_up_costs_its_own_features_only(tmp_path: Path) -> None:
+    (cell,) = cells_of(tmp_path, 1)
+    metrics = [fakes.metric(power=3.0, way="setup"), fakes.metric()]
+    answer = run(worker(tmp_path, metrics), cell)
+    assert answer["failures"] == {"sums": "it could not be set up: ImportError: no such package"}
+    assert len(files(tmp_path / "features")) == 1
+
+
 def test_another_machine_s_method_is_refused(tmp_path: Path) -> None:
     (cell,) = cells_of(tmp_path, 1)
     with pytest.raises(UsageError, match="is another method"):
@@ -334,42 +346,60 @@ def test_a_cell_s_features_come_together_by_role(tmp_path: Path) -> None:
     places, cache = Places(tmp_path), FeatureCache(tmp_path / "features")
     row = Row.read(places, cell.id)
     assert row
-    found = case_features(cell, row, cache, [Brightness()])
+    found = case_features(cell, row, cache, Brightness())
     assert [*found.found] == ["output"]  # nobody looked at the driving clip yet
     (given,) = inputs([cell.case])
     busy.run(given.to_json(), lambda words: None)
-    found = case_features(cell, row, cache, [Brightness()])
+    found = case_features(cell, row, cache, Brightness())
     assert sorted(found.found) == ["driving", "output"]
     assert np.array_equal(found.light, cell.light.coefficients)  # type: ignore[union-attr, arg-type]
     assert found.facts["seconds_per_frame"] == row.seconds_per_frame
     assert len(Brightness().frames(found)) == 5
 
 
-def test_values_are_the_same_with_one_worker_or_more_in_any_order(tmp_path: Path) -> None:
-    def values(root: Path, seed: int, engines: int) -> dict[str, bytes]:
-        cells = cells_of(root, 6)
-        random.Random(seed).shuffle(cells)
-        arguments = {
-            "root": str(root),
-            "scratch": str(root / "tmp"),
-            "methods": {"fake": fakes.method()},
-            "metrics": [fakes.metric(), fakes.metric(power=0.5)],
-            "batch": 1 + seed,
-        }
-        for number in range(engines):
-            with InlineEngine() as engine:
-                pool = engine.pool(
-                    "cells",
-                    WorkerSpec("evaluation.cells.worker:CellWorker", arguments),
-                    Resources(),
-                )
-                items = [Item(cell.id, {"cell": cell.to_json()}) for cell in cells[number::engines]]
-                assert all(isinstance(result, Done) for result in pool.run(items))
-        return files(root / "features")
+def spec(root: Path, batch: int) -> WorkerSpec:
+    arguments = {
+        "root": str(root),
+        "scratch": str(root / "tmp"),
+        "methods": {"fake": fakes.method()},
+        "metrics": [fakes.metric(), fakes.metric(power=0.5)],
+        "batch": batch,
+    }
+    return WorkerSpec(FACTORY, arguments)
 
-    wanted = values(tmp_path / "one", 0, 1)
-    assert len(wanted) == 12
-    assert values(tmp_path / "two", 1, 2) == values(tmp_path / "three", 2, 3) == wanted
+
+def items_of(root: Path, seed: int) -> list[Item]:
+    cells = cells_of(root, 6)
+    given = [each.to_json() for each in inputs(cell.case for cell in cells)]
+    payloads = [*given, *({"cell": cell.to_json()} for cell in cells)]
+    random.Random(seed).shuffle(payloads)
+    return [Item(item_id(each), each) for each in payloads]
+
+
+def made(root: Path) -> dict[str, bytes]:
+    return files(root / "films") | files(root / "features")
+
+
+def test_values_are_the_same_in_any_order_by_any_number_of_workers_in_or_out_of_process(
+    tmp_path: Path,
+) -> None:
+    one, many, outside = (tmp_path / name for name in ("one", "many", "outside"))
+    for root, shards in ((one, 1), (many, 3)):
+        items = items_of(root, seed=shards)
+        for number in range(shards):
+            with InlineEngine() as engine:
+                pool = engine.pool("cells", spec(root, batch=shards), Resources())
+                assert all(isinstance(each, Done) for each in pool.run(items[number::shards]))
+
+    def hand(name: str) -> Hand:
+        return LocalHand(name, spec(outside, batch=5), tmp_path, 0)
+
+    workers = WorkerPool(Claim("cells", {}, Ledger({})), 2, window_bytes=1 << 30, make=hand)
+    results = list(workers.run(items_of(outside, seed=5)))
+    workers.close()
+    assert sum(isinstance(each, Done) for each in results) == 12
+    assert len(made(one)) == 12 + 24
+    assert made(one) == made(many) == made(outside)
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:

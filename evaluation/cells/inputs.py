@@ -67,28 +67,24 @@ def inputs(cases: Iterable[Case]) -> list[Input]:
     return [Input(films[digest], tuple(sorted(roles[digest]))) for digest in sorted(films)]
 
 
-def case_features(
-    cell: Cell, row: Row, cache: FeatureCache, metrics: Iterable[Metric]
-) -> CaseFeatures:
-    """All that metrics may ask for of a cell, out of the cache.
+def case_features(cell: Cell, row: Row, cache: FeatureCache, metric: Metric) -> CaseFeatures:
+    """All that a metric may ask for of a cell, out of the cache.
 
-    What is not there, because nobody looked yet or an extractor raised, is left out.
+    What is not there, because nobody looked yet or an extractor raised, is left out. Each metric
+    is given its own, for two may ask extractors of one name with other options.
 
     Args:
         cell: The cell.
         row: What became of it; `done`.
         cache: Where features are.
-        metrics: Who asks.
+        metric: Who asks.
     """
     films = films_of(cell.case)
     if row.film:
         films["output"] = row.film
     found: dict[Role, dict[str, Features]] = {}
-    for role, extractors in wanted(metrics).items():
-        if role not in films:
-            continue
-        for digest, extractor in extractors.items():
-            features = cache.load(films[role].digest, digest)
-            if features is not None:
-                found.setdefault(role, {})[extractor.name] = features
+    for role, extractor in metric.extractors().items():
+        features = cache.load(films[role].digest, extractor.digest) if role in films else None
+        if features is not None:
+            found[role] = {extractor.name: features}
     return CaseFeatures(found, cell.light.coefficients if cell.light else None, row.facts)

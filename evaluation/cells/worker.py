@@ -22,7 +22,7 @@ from evaluation.methods.base import Method
 from evaluation.metrics.base import Extractor, Role
 from evaluation.protocols.lossless import DamagedFilm, Film
 from infra.engine.base import Note
-from infra.errors import LakeError, UsageError
+from infra.errors import LakeError, LimelightError, UsageError
 
 FACTORY = "evaluation.cells.worker:CellWorker"
 
@@ -207,24 +207,33 @@ class CellWorker:
             for role in roles
             for digest, extractor in self._wanted.get(role, {}).items()
         }
-        missing = [
-            self._extractor(digest, extractor)
-            for digest, extractor in sorted(asked.items())
-            if self._cache.load(film.digest, digest) is None
-        ]
+        missing = [each for each in sorted(asked) if self._cache.load(film.digest, each) is None]
+        if not missing:
+            return 0, {}
+        failures = self._set_up({each: asked[each] for each in missing})
+        ready = [self._ready[each] for each in missing if each not in failures]
         with _one_thread():
-            found = measure(film, missing, self._batch)
+            found = measure(film, ready, self._batch)
         for digest, features in found.features.items():
             self._cache.store(film.digest, digest, features)
-        failures = {asked[digest].name: why for digest, why in found.failures.items()}
-        return len(missing), failures
+        failures |= found.failures
+        return len(missing), {asked[digest].name: why for digest, why in failures.items()}
 
-    def _extractor(self, digest: str, extractor: Extractor) -> Extractor:
-        """The extractor, set up."""
-        if digest not in self._ready:
-            extractor.setup()
-            self._ready[digest] = extractor
-        return self._ready[digest]
+    def _set_up(self, extractors: Mapping[str, Extractor]) -> dict[str, str]:
+        """Load those that are not loaded yet; why some cannot be, by digest."""
+        failures = {}
+        for digest, extractor in extractors.items():
+            if digest in self._ready:
+                continue
+            try:
+                extractor.setup()
+            except (LimelightError, MemoryError):
+                raise
+            except Exception as error:
+                failures[digest] = f"it could not be set up: {type(error).__name__}: {error}"
+            else:
+                self._ready[digest] = extractor
+        return failures
 
 
 def _made(maker: Maker) -> Any:
