@@ -103,7 +103,7 @@ def _nuclear_norm(matrix: NDArray[np.float64]) -> float:
     rows, columns = matrix.shape
     if rows == columns:
         squares = np.linalg.eigvalsh(matrix.T @ matrix)
-        rounding = np.finfo(np.float64).eps * squares[-1]  # of each of them, either way
+        rounding = np.finfo(np.float64).eps * max(squares[-1], 0.0)  # of each, either way
         roots = np.sqrt(np.maximum(squares, rounding))
         norm = float(roots.sum())
         if rounding and np.linalg.norm(rounding / roots) <= _ROUNDING * norm:
