@@ -135,11 +135,11 @@ class CellWorker:
         note(f"measure {cell.method} {cell.subject.name}")
         try:
             measured, failures = self._measure(row.film, ("output",))
-        except DamagedFilm:
+        except DamagedFilm as error:
             if generated:
                 raise
             with suppress(FileNotFoundError):
-                row.film.path.unlink()
+                error.path.unlink()
             return self._cell(cell, note)
         return _answer(cell.id, row.outcome, row.reason, row.film, generated, measured, failures)
 
@@ -251,7 +251,10 @@ def _one_thread() -> AbstractContextManager[None]:
 
 
 def _given(error: DamagedFilm) -> LakeError:
-    return LakeError(f"{error}", hint="remove it and run the same command again: it is cut anew")
+    """A damaged film that cells are given ends the run; the next one cuts it anew."""
+    with suppress(FileNotFoundError):
+        error.path.unlink()
+    return LakeError(f"{error}", hint="run the same command again: the clip is cut anew")
 
 
 def _answer(

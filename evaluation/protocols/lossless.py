@@ -29,7 +29,20 @@ _CODED = "bgr0"  # the one form of 8-bit RGB that FFV1 has, and a mere shuffle o
 
 
 class DamagedFilm(Exception):  # noqa: N818 - a finding, not a failure of ours
-    """A film's file is not what was written; the message says how, for a person."""
+    """A film's file is not what was written; the message says how, for a person.
+
+    Args:
+        path: The file.
+        what: What is wrong with it, to follow its name.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(path, what)
+        self.path = path
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"the film {self.path} {self.what}"
 
 
 @dataclass(frozen=True)
@@ -220,10 +233,10 @@ def _checked(film: Film) -> Iterator[Picture]:
                 count += 1
                 yield picture
     except FileNotFoundError as error:
-        raise DamagedFilm(f"the film {film.path} is not there") from error
+        raise DamagedFilm(film.path, "is not there") from error
     except (FFmpegError, IndexError) as error:
-        raise DamagedFilm(f"the film {film.path} cannot be read: {error}") from error
+        raise DamagedFilm(film.path, f"cannot be read: {error}") from error
     if count != film.frames:
-        raise DamagedFilm(f"the film {film.path} has {count} frames, not {film.frames}")
+        raise DamagedFilm(film.path, f"has {count} frames, not {film.frames}")
     if digest.text() != film.digest:
-        raise DamagedFilm(f"the film {film.path} is not what was written")
+        raise DamagedFilm(film.path, "is not what was written")
