@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.records.record import (
+from evaluation.records.facts import (
     CellFacts,
     ClipFacts,
     LightFacts,
@@ -10,11 +10,11 @@ from evaluation.records.record import (
     MetricFacts,
     ProtocolFacts,
     Provenance,
-    Record,
     SetFacts,
     StudyFacts,
     TraceFacts,
 )
+from evaluation.records.record import Record
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'|`*_{}$\\%&#~^\n=1+1</script>"
 """A name that means something in every format."""

@@ -11,17 +11,10 @@ from pydantic import ValidationError
 
 from evaluation.metrics.base import MetricInfo
 from evaluation.records.compare import compare
+from evaluation.records.facts import CellFacts, ClipFacts, MetricFacts
 from evaluation.records.opinions import opinions
 from evaluation.records.published import TABLES
-from evaluation.records.record import (
-    CellFacts,
-    ClipFacts,
-    MetricFacts,
-    Record,
-    mean_trace,
-    read_record,
-    write_record,
-)
+from evaluation.records.record import Record, mean_trace, read_record, write_record
 from evaluation.records.statistics import estimate, holm, paired_tests, sign_flip, summary
 from evaluation.study.plan import QUESTIONS, StudyCell
 from evaluation.study.summary import summarise

@@ -15,7 +15,8 @@ import av
 import numpy as np
 import pytest
 
-from evaluation.records.record import MethodFacts, Record
+from evaluation.records.facts import MethodFacts
+from evaluation.records.record import Record
 from evaluation.report.csv import csv_text
 from evaluation.report.csv import escape as escape_csv
 from evaluation.report.latex import escape as escape_latex
@@ -128,6 +129,17 @@ def test_an_ablation_orders_the_values_of_its_factor():
         ("guidance", (1.5, 4.5), True)
     ]
     assert [line.name for line in found[0].table.lines] == ["b", "a"]
+    assert [line.name for line in found[0].labelled.lines] == ["1.5", "4.5"]
+
+
+def test_ablations_are_in_the_page_and_in_the_texts(tmp_path):
+    factors = {"a": {"<w>": 4.5}, "b": {"<w>": 1.5}}
+    report = write_report(make_record(methods=("a", "b"), factors=factors), tmp_path)
+    page = report.page.read_text()
+    assert '<th scope="col">&lt;w&gt;</th><th scope="col">1.5</th><th scope="col">4.5</th>' in page
+    assert "LE over &lt;w&gt;" in page
+    assert r"## Ablation\: &lt;w&gt;" in report.markdown.read_text()
+    assert r"Ablation: \textless{}w\textgreater{}" in report.latex.read_text()
 
 
 def test_the_page_says_what_was_left_out_and_how_far_people_agree(page):

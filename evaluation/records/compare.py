@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-from evaluation.records.record import CellFacts, MetricFacts, Mode, Record, SetFacts
+from evaluation.records.facts import CellFacts, MetricFacts, Mode, SetFacts
+from evaluation.records.record import Record
 from evaluation.records.statistics import Estimate, estimate, summary
 
 Verdict = Literal["better", "same", "worse", "unjudged"]

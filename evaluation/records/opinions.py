@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from evaluation.records.record import StudyFacts
+from evaluation.records.facts import StudyFacts
 
 
 def opinions(summary: Mapping[str, Any], methods: Collection[str]) -> tuple[StudyFacts, ...]:

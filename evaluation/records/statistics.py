@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
 
-from evaluation.records.record import Mode, Record
+from evaluation.records.facts import Mode
+from evaluation.records.record import Record
 
 LEVEL = 0.95
 _DRAWS = 4000

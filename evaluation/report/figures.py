@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluation.plots import Plot, new_axes, to_svg
-from evaluation.records.record import MetricFacts, Mode, Record
+from evaluation.records.facts import MetricFacts, Mode
+from evaluation.records.record import Record
 from evaluation.report.tables import Ablation, Column
 
 SERIES = (

@@ -3,7 +3,7 @@
 import re
 
 from evaluation.records.record import Record
-from evaluation.report.tables import EMBEDDED, INTERVALS, Column, Entry, Table, headline
+from evaluation.report.tables import EMBEDDED, INTERVALS, Column, Entry, Table, all_tables
 
 _NEEDS = r"% needs \usepackage{booktabs,textcomp} and \usepackage[T1]{fontenc}"
 _SPECIAL = {
@@ -21,9 +21,8 @@ _SPECIAL = {
 
 
 def latex(record: Record) -> str:
-    """The headline tables, each a ``table`` to be put into a paper."""
-    tables = [_table(headline(record, mode)) for mode in record.modes()]
-    return "\n".join([_NEEDS, *tables])
+    """The headline tables and ablations, each a ``table`` to be put into a paper."""
+    return "\n".join([_NEEDS, *map(_table, all_tables(record))])
 
 
 def escape(text: str) -> str:
@@ -69,7 +68,7 @@ def _table(table: Table) -> str:
 def _head(column: Column) -> str:
     dagger = r"$^{\dagger}$" if column.embedded else ""
     arrow = r"$\uparrow$" if column.higher_is_better else r"$\downarrow$"
-    return f"{escape(column.title)}{dagger} {arrow}"
+    return f"{escape(column.heading)}{dagger} {arrow}"
 
 
 def _row(cells: list[str]) -> str:

@@ -4,14 +4,14 @@ import re
 from collections.abc import Sequence
 
 from evaluation.records.record import Record
-from evaluation.report.tables import EMBEDDED, INTERVALS, Entry, Table, headline
+from evaluation.report.tables import EMBEDDED, INTERVALS, Entry, Table, all_tables
 
 
 def markdown(record: Record) -> str:
-    """The headline tables, with their footnotes."""
+    """The headline tables and ablations, with their footnotes."""
     parts = [f"# {escape(record.name)}"]
-    for mode in record.modes():
-        parts += _table(headline(record, mode))
+    for table in all_tables(record):
+        parts += _table(table)
     return "\n\n".join(parts) + "\n"
 
 
@@ -24,7 +24,7 @@ def escape(text: str) -> str:
 
 def _table(table: Table) -> list[str]:
     heads = [
-        f"{escape(column.title)}{'†' if column.embedded else ''} {column.arrow}"
+        f"{escape(column.heading)}{'†' if column.embedded else ''} {column.arrow}"
         for column in table.columns
     ]
     rows = [_row(["Method", *heads]), _row(["---", *("---:" for _ in heads)])]
@@ -33,7 +33,7 @@ def _table(table: Table) -> list[str]:
         _row([f"*{escape(name)} (published)*", *(value or "–" for value in values)])
         for name, values in table.published
     ]
-    parts = [f"## {table.title}", "\n".join(rows)]
+    parts = [f"## {escape(table.title)}", "\n".join(rows)]
     parts.append(f"Best in bold, second best underlined. {INTERVALS}")
     if table.source:
         parts.append(f"Published: {escape(table.source)}; only beside the same estimator.")

@@ -14,7 +14,8 @@ from urllib.parse import quote
 from evaluation.pages import write_page
 from evaluation.plots import Plot
 from evaluation.records.compare import compare
-from evaluation.records.record import CellFacts, MetricFacts, Mode, Record
+from evaluation.records.facts import CellFacts, MetricFacts, Mode
+from evaluation.records.record import Record
 from evaluation.records.statistics import PairedTest, paired_tests
 from evaluation.report.figures import figures, legend
 from evaluation.report.tables import (

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from evaluation.records.facts import Mode
 from evaluation.records.published import TABLES
-from evaluation.records.record import Mode, Record
+from evaluation.records.record import Record
 from evaluation.records.statistics import LEVEL, Estimate, summary
 
 TITLES: dict[Mode, str] = {"relight": "Relighting", "animate": "Portrait animation"}
@@ -44,6 +45,11 @@ class Column:
     estimator: str = ""
     definition: str = ""
     published: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title and unit."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
     @property
     def arrow(self) -> str:
@@ -146,6 +152,27 @@ class Ablation:
     values: tuple[float | str, ...]
     numeric: bool
     table: Table
+
+    @property
+    def labelled(self) -> Table:
+        """The table with the factor's values in place of the methods' names."""
+        lines = tuple(
+            replace(line, name=f"{value:g}" if isinstance(value, float) else value)
+            for value, line in zip(self.values, self.table.lines, strict=True)
+        )
+        return replace(self.table, lines=lines)
+
+
+def all_tables(record: Record) -> list[Table]:
+    """Headline tables, each followed by its ablations, a line a value of the factor."""
+    return [
+        table
+        for mode in record.modes()
+        for table in (
+            headline(record, mode),
+            *(ablation.labelled for ablation in ablations(record, mode)),
+        )
+    ]
 
 
 def decimals(value: float) -> int:
