@@ -2,16 +2,16 @@
 
     python benchmarks/sampler.py [--steps 10] [--rounds 5] [--sizes 64 128]
 
-Both sample the same noise under the same conditions with the network of the recipe `lcvd-tiny`,
-random weights, in the same four windows of 16 that share 6, guided by the light, in fp32, on as
-many threads as torch takes; the latents that come out agree. LCVD's order of work is that of
-`parts.lcvd_order`; ours is `training.diffusion.sample`, with as many windows a pass as relighting
-takes: two on a processor. Neither encodes, decodes or draws.
+Both sample the same noise under the same conditions with a UNet of the goldens' size, random
+weights, in the same four windows of 16 that share 6, guided by the light, in fp32, on as many
+threads as torch takes, which wait as the commands' do; the latents that come out agree. LCVD's
+order of work is that of `parts.lcvd_order`; ours is `training.diffusion.sample`, with as many
+windows a pass as relighting takes: two on a processor. Neither encodes, decodes or draws.
 
-Two sizes of pictures: the recipes' smallest, and that of `lcvd-tiny`. At 64 pixels (latents of
-8x8, as in the goldens) a pass costs much for being begun, operation by operation, as it does on a
-GPU that one sample cannot fill: there it pays to batch. At 128 (16x16) the arithmetic weighs more,
-and that is the same for both but for cross-attention, convolutions over time, and the adapters.
+Two sizes of pictures. At 64 pixels (latents of 8x8, as in the sampler's goldens) a pass costs much
+for being begun, operation by operation, as it does on a GPU that one sample cannot fill: there it
+pays to batch. At 128 (16x16) the arithmetic weighs more, and that is the same for both but for
+cross-attention, convolutions over time, and the adapters.
 
 Prints one JSON line, and keeps it in benchmarks/results/sampler.json; the best of the rounds, in
 which the two take turns, for each size:

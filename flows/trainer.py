@@ -4,7 +4,7 @@ The run's folder is all that is kept: a run that was interrupted anywhere goes o
 trained again under its name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -118,7 +118,7 @@ class Training:
         self.request = RunRequest.of(lake, self.release, order.recipe)
         if began:
             check_resume(began, self.request)
-        _require_packages(order)
+        require_packages(order.needs)
         prepare(list(weights_of(order.recipe.model, start=True)))
         if order.cache:
             require_cacheable(order.recipe)
@@ -227,10 +227,18 @@ def _content(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
-def _require_packages(order: Order) -> None:
-    missing = [name for name in order.needs if find_spec(name) is None]
+def require_packages(needs: Iterable[str]) -> None:
+    """Refuse to begin what the packages of the extra `train` are missing for.
+
+    Args:
+        needs: Modules that will be imported.
+
+    Raises:
+        UsageError: Some are not installed.
+    """
+    missing = [name for name in needs if find_spec(name) is None]
     if missing:
         raise UsageError(
-            f"training needs {', '.join(missing)}, not installed here",
+            f"this needs {', '.join(missing)}, not installed here",
             hint="pip install 'limelight[train]' -c constraints.txt",
         )

@@ -1,9 +1,12 @@
 """Threads that leave the cores to others."""
 
 import os
+import sys
 import threading
+from contextlib import suppress
 
 _STEP = 10
+_NICEST = 19
 
 
 def yielding_threads() -> None:
@@ -20,6 +23,12 @@ def yielding_threads() -> None:
 def step_back() -> None:
     """Let the calling thread run where others leave a core free: its niceness rises.
 
-    Linux alone has a niceness for each thread; there a thread may always lower itself.
+    Linux alone has a niceness for each thread, and lets each raise its own. Elsewhere, and where
+    a sandbox forbids it, the thread stays as it is.
     """
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _STEP)
+    if sys.platform != "linux":
+        return
+    thread = threading.get_native_id()
+    with suppress(OSError):
+        now = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, min(now + _STEP, _NICEST))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from infra.errors import UsageError
-from training.relight.quotient import light_laid_over, require_own_film
+from training.relight.quotient import chosen_detail, light_laid_over
 
 
 def noise(seed: int, side: int, low: int = 0, high: int = 256) -> np.ndarray:
@@ -55,11 +55,27 @@ def test_films_of_different_lengths_are_no_films_of_one_portrait():
         list(light_laid_over([picture, picture], [picture], [picture]))
 
 
+ABLE = {"relit": True, "reference": False, "background": "composite"}
+
+
 @pytest.mark.parametrize(
-    ("relit", "reference", "why"),
-    [(True, True, "--reference is not in the film"), (False, False, "no light is changed")],
+    ("hindrance", "why"),
+    [
+        ({"reference": True}, "--reference is not in the film"),
+        ({"relit": False}, "no light is changed"),
+        ({"background": "regenerate"}, "--background regenerate"),
+    ],
 )
-def test_the_films_own_pixels_are_refused_where_there_are_none(relit, reference, why):
-    require_own_film("generated", relit=relit, reference=reference)
+def test_the_films_own_pixels_are_refused_where_they_cannot_be(hindrance, why):
+    unable = {**ABLE, **hindrance}
     with pytest.raises(UsageError, match=why):
-        require_own_film("original", relit=relit, reference=reference)
+        chosen_detail("original", "generated", **unable)
+    assert chosen_detail(None, "original", **unable) == "generated"
+    assert chosen_detail("generated", "original", **unable) == "generated"
+
+
+def test_the_model_chooses_where_the_user_does_not():
+    assert chosen_detail(None, "original", **ABLE) == "original"
+    assert chosen_detail(None, "generated", **ABLE) == "generated"
+    assert chosen_detail("original", "generated", **ABLE) == "original"
+    assert chosen_detail("generated", "original", **ABLE) == "generated"

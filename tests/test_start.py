@@ -30,6 +30,18 @@ def unexplained(adapter: Adapter) -> float:
     return float(missed / wanted[half:].var())
 
 
+def test_every_residual_branch_begins_with_zeros():
+    unet = initial_model(TINY).unet
+    ends = {
+        name: module
+        for name, module in unet.named_modules()
+        if name.endswith(("res_block.conv2", "proj_out", "conv_out"))
+    }
+    # Down: 1 block a level; middle: 2; up: 2 a level; each in space and in time; attention beside.
+    assert len(ends) == 2 * 8 + 4 + 1
+    assert all((end.weight == 0).all() and (end.bias == 0).all() for end in ends.values())
+
+
 def test_a_new_model_predicts_nothing_yet():
     model = initial_model(TINY).eval()
     latents = torch.randn(1, 3, model.unet.config.in_channels, 8, 8)

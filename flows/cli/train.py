@@ -152,7 +152,7 @@ def runs(
     ] = None,
     export: Annotated[
         Path | None,
-        typer.Option("--export", help="Also write its model here, as LCVD's own code loads it."),
+        typer.Option("--export", help="Also write its model here, under LCVD's own file names."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -207,6 +207,9 @@ def _export(run: TrainingRun, folder: Path) -> None:
             " model yet",
             hint=f"train it to its end: limelight train --resume --name {run.name}",
         )
+    from flows.trainer import require_packages
+
+    require_packages(("torch", "diffusers", "safetensors"))
     import torch
 
     from training.model.folder import load_model, save_official

@@ -178,8 +178,8 @@ class CheckpointWriter:
         self, step: int, tensors: dict[str, Tensor], pieces: tuple[Piece, ...], state: RunState
     ) -> None:
         start = perf_counter()
-        step_back()  # digesting and writing keep a core busy that training would have
         try:
+            step_back()  # digesting and writing keep a core busy that training would have
             write_checkpoint(self._place, step, tensors, pieces, state)
         except LimelightError as error:
             self._error = error

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.errors import UsageError
-from training.relight.composite import Picture
+from training.relight.composite import Background, Picture
 
 Detail = Literal["generated", "original"]
 """`generated`: the portrait as the model made it, as LCVD has it; `original`: the film's own
@@ -31,24 +31,35 @@ _MOST = 3.0
 """Factor by which a pixel is brightened or darkened at most."""
 
 
-def require_own_film(detail: Detail, *, relit: bool, reference: bool) -> None:
-    """Refuse to lay a light over pixels that are not the portrait's.
+def chosen_detail(
+    asked: Detail | None, usual: Detail, *, relit: bool, reference: bool, background: Background
+) -> Detail:
+    """Whose pixels are shown: a light can be laid over those of the film's own portrait alone.
 
     Args:
-        detail: What is wanted.
+        asked: What the user wants; None leaves it to the model.
+        usual: What the model asks for, where it can be.
         relit: Whether the light is to change at all.
         reference: Whether the portrait is that of a reference which is not in the film.
+        background: What is around the portrait.
 
     Raises:
         UsageError: There is no film whose own pixels could be kept.
     """
-    if detail == "generated" or (relit and not reference):
-        return
-    why = "the portrait of --reference is not in the film" if relit else "no light is changed"
-    raise UsageError(
-        f"--detail original: {why}",
-        hint="leave --detail out, or relight the film itself: --mode relight, no --reference",
-    )
+    why = ""
+    if reference:
+        why = "the portrait of --reference is not in the film"
+    elif not relit:
+        why = "no light is changed"
+    elif background == "regenerate":
+        why = "--background regenerate shows the model's own pixels"
+    if why and asked == "original":
+        raise UsageError(
+            f"--detail original: {why}",
+            hint="leave --detail out, or relight the film itself on its own ground:"
+            " --mode relight, no --reference, no --background",
+        )
+    return "generated" if why else asked or usual
 
 
 def light_laid_over(

@@ -48,7 +48,7 @@ from training.relight.light import (
     light_files,
 )
 from training.relight.options import RelightOptions
-from training.relight.quotient import Detail, light_laid_over, require_own_film
+from training.relight.quotient import chosen_detail, light_laid_over
 from training.relight.results import RelightResult, Results, disk_errors, names_of
 from training.relight.subject import FaceReader, Progress, Subject
 
@@ -89,7 +89,13 @@ def relight(
     _check_output(output, [driving, reference, *light_files(wanted)])
     if reference is not None and reference.resolve() == driving.resolve():
         reference = None
-    detail = _detail(model, options, reference)
+    detail = chosen_detail(
+        options.detail,
+        model.recipe.sampling.detail,
+        relit=options.mode == "relight",
+        reference=reference is not None,
+        background=options.background,
+    )
     film = DrivingFilm(driving, options.frames)
     geometry = options.geometry or trained_geometry(model.facts)
     reader = FaceReader(options.landmarks, geometry)
@@ -169,15 +175,6 @@ def trained_geometry(facts: Mapping[str, Any], wanted: str = "") -> GeometryConf
             f"the model was trained with the geometry {dict(told)}, which is not known here",
             hint="choose another with --geometry",
         ) from error
-
-
-def _detail(model: LoadedModel, options: RelightOptions, reference: Path | None) -> Detail:
-    """Whose pixels the portrait is made of: what is asked for, or the model's own where it can."""
-    relit = options.mode == "relight"
-    if options.detail is not None:
-        require_own_film(options.detail, relit=relit, reference=reference is not None)
-        return options.detail
-    return model.recipe.sampling.detail if relit and reference is None else "generated"
 
 
 def _generated(
