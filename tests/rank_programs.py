@@ -29,11 +29,11 @@ def starts(folder: RunFolder, rank: int = 0) -> list[int]:
 
 def main() -> None:
     folder, rank = RunFolder(sys.argv[1]), int(os.environ["RANK"])
+    signal.signal(signal.SIGTERM, lambda *_: leave(folder, rank))  # before it is seen to have begun
     with (folder.root / f"starts-{rank}").open("a") as file:
         file.write(f"{os.getpid()}\n")
     deeds = json.loads((folder.root / "deeds.json").read_text())
     deed = deeds[min(len(starts(folder, rank)), len(deeds)) - 1][rank]
-    signal.signal(signal.SIGTERM, lambda *_: leave(folder, rank))
     if rank == 0:
         folder.begin()
     while not folder.heartbeat.exists():

@@ -32,9 +32,9 @@ def job(folder, *deeds):
     return Job(folder, ranks=len(deeds), program=NAME)
 
 
-def once(path):
-    """A wish to cancel that comes when ``path`` is there."""
-    return lambda: path.exists()
+def once(*paths):
+    """A wish to cancel that comes when all ``paths`` are there."""
+    return lambda: all(path.exists() for path in paths)
 
 
 def alive(folder):
@@ -99,7 +99,7 @@ def test_ranks_that_never_begin_are_killed(folder):
 
 
 def test_a_cancelled_run_leaves_by_sigterm_on_every_rank(folder):
-    asked = once(folder.root / "starts-1")
+    asked = once(folder.heartbeat, folder.root / "starts-1")
     ending = launch(Plain(), job(folder, "work", "work"), cancelled=asked)
     assert (ending.reason, ending.step) == ("preempted", 3)
     assert (folder.root / "left-1").exists()
