@@ -6,12 +6,12 @@ Both sample the same noise under the same conditions with a UNet of the goldens'
 weights, in the same four windows of 16 that share 6, guided by the light, in fp32, on as many
 threads as torch takes, which wait as the commands' do; the latents that come out agree. LCVD's
 order of work is that of `parts.lcvd_order`; ours is `training.diffusion.sample`, with as many
-windows a pass as relighting takes: two on a processor. Neither encodes, decodes or draws.
+windows a pass as relighting takes. Neither encodes, decodes or draws.
 
 Two sizes of pictures. At 64 pixels (latents of 8x8, as in the sampler's goldens) a pass costs much
 for being begun, operation by operation, as it does on a GPU that one sample cannot fill: there it
-pays to batch. At 128 (16x16) the arithmetic weighs more, and that is the same for both but for
-cross-attention, convolutions over time, and the adapters.
+pays to batch. At 128 (16x16) the arithmetic weighs more, and that is the same for both but for the
+adapters and what `training.model.shortcuts` spares.
 
 Prints one JSON line, and keeps it in benchmarks/results/sampler.json; the best of the rounds, in
 which the two take turns, for each size:
@@ -19,8 +19,8 @@ which the two take turns, for each size:
 - ``lcvd_seconds_64``, ``seconds_64``: of LCVD's order of work, and of ours;
 - ``ratio_64``: the first by the second;
 - ``difference_64``: the largest difference of their latents, in standard deviations of these;
-- ``adapter_pictures``: how many pictures the adapters see: LCVD's, ours;
-- ``passes``: of the network, over all steps: LCVD's, ours.
+- ``passes_64``: of the network, over all steps: LCVD's, ours;
+- ``adapter_pictures``: how many pictures the adapters see: LCVD's, ours.
 """
 
 import argparse
@@ -143,8 +143,8 @@ def main() -> None:
             f"seconds_{size}": round(our_s, 2),
             f"ratio_{size}": round(their_s / our_s, 2),
             f"difference_{size}": float(f"{((found - wanted).abs().max() / wanted.std()):.1e}"),
+            f"passes_{size}": [their_passes, our_passes],
             "adapter_pictures": [their_pictures, our_pictures],
-            "passes": [their_passes, our_passes],
         }
     keep(result)
 

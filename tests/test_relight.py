@@ -336,9 +336,10 @@ def test_landmarks_that_a_model_was_never_shown_do_not_drive_it():
 
 
 @pytest.mark.parametrize(
-    ("device", "grid", "windows"), [("cpu", 8, 2), ("cuda", 64, 2), ("cuda", 16, 32)]
+    ("device", "grid", "windows"),
+    [("cpu", 8, 4), ("cpu", 16, 2), ("cuda", 64, 2), ("cuda", 16, 32)],
 )
-def test_a_gpu_takes_as_many_windows_as_fill_it(device, grid, windows):
+def test_as_many_windows_go_through_at_once_as_fill_a_device(device, grid, windows):
     assert windows_at_once(torch.device(device), grid) == windows
 
 
