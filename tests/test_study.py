@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluation.study.from_record import study_cells
 from evaluation.study.plan import StudyCell, plan_trials, read_cells, williams, write_cells
 from evaluation.study.summary import krippendorff, summarise, summarise_study
 from evaluation.study.votes import VoteKey, Votes, VoteStore, read_votes
 from infra.errors import LakeError, UsageError
+from tests.benchmark_record import make_record
 from tests.studies import METHODS, cell, make_study
 
 
@@ -314,3 +316,32 @@ def test_a_run_without_votes_has_no_summary(tmp_path):
     found = summarise_study(tmp_path)
     assert found is not None
     assert found["methods"][METHODS[0]]["light"]["mean"] == 4
+
+
+def test_what_a_benchmark_made_may_be_rated_and_nothing_else():
+    record = make_record(videos=True)
+    lights = [light.model_copy(update={"picture": "videos/left.png"}) for light in record.lights]
+    record = record.model_copy(update={"lights": (lights[0], record.lights[1])})
+    cells = {each.id: each for each in study_cells(record)}
+    assert set(cells) == {each.id for each in record.cells if each.outcome == "done"}
+    assert len(cells) == len(record.cells) - 1
+    for done in record.cells[:2]:
+        found = cells[done.id]
+        assert (found.method, found.video) == (done.method, done.video)
+        assert found.reference == record.clip(done.clip).video
+    keys = {each.light: [asked.key for asked in each.questions()] for each in cells.values()}
+    assert keys == {"left": ["light", "identity", "quality"], "right": ["identity", "quality"]}
+
+
+def test_a_portrait_that_moves_is_held_against_the_portrait():
+    record = make_record(videos=True)
+    moved = record.cells[0].model_copy(
+        update={"mode": "animate", "reference": record.clips[1].id, "light": ""}
+    )
+    (found,) = study_cells(record.model_copy(update={"cells": (moved,)}))
+    assert found.reference == record.clips[1].video
+    assert found.light_picture is None
+
+
+def test_a_record_without_videos_has_nothing_to_be_rated():
+    assert study_cells(make_record()) == []

@@ -6,6 +6,7 @@ known by the digest of its frames, not of its file: what an encoder writes may c
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from infra.errors import LakeError
 from infra.storage import fsync_path, lake_errors
 
 Picture = NDArray[np.uint8]
@@ -167,6 +169,21 @@ def read_film(film: Film, batch: int = 16) -> Iterator[NDArray[np.uint8]]:
             held = []
     if held:
         yield np.stack(held)
+
+
+@contextmanager
+def made_anew() -> Iterator[None]:
+    """Remove a film that is found damaged, and say so: the next run makes it anew.
+
+    Raises:
+        LakeError: In place of `DamagedFilm`.
+    """
+    try:
+        yield
+    except DamagedFilm as error:
+        with lake_errors(error.path):
+            error.path.unlink(missing_ok=True)
+        raise LakeError(f"{error}", hint="run the same command again: it is made anew") from error
 
 
 def check_picture(picture: NDArray[Any], index: int, size: int | None) -> None:

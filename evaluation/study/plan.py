@@ -62,7 +62,7 @@ class StudyCell:
     Attributes:
         id: The cell's, as in the benchmark's record.
         method: Who made it; never shown.
-        subject: Name of the driving clip; never shown.
+        subject: Id of the driving clip; never shown.
         light: Name of the light that was wanted; never shown, empty where none was.
         video: The method's film.
         reference: The film whose person it should show: the original.
