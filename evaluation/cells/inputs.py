@@ -70,8 +70,9 @@ def inputs(cases: Iterable[Case]) -> list[Input]:
 def case_features(cell: Cell, row: Row, cache: FeatureCache, metric: Metric) -> CaseFeatures:
     """All that a metric may ask for of a cell, out of the cache.
 
-    What is not there, because nobody looked yet or an extractor raised, is left out. Each metric
-    is given its own, for two may ask extractors of one name with other options.
+    What is not there, because nobody looked yet or an extractor raised, is left out; that there is
+    a film is told all the same. Each metric is given its own features, for two may ask extractors
+    of one name with other options.
 
     Args:
         cell: The cell.
@@ -87,4 +88,5 @@ def case_features(cell: Cell, row: Row, cache: FeatureCache, metric: Metric) -> 
         features = cache.load(films[role].digest, extractor.digest) if role in films else None
         if features is not None:
             found[role] = {extractor.name: features}
-    return CaseFeatures(found, cell.light.coefficients if cell.light else None, row.facts)
+    light = cell.light.coefficients if cell.light else None
+    return CaseFeatures(found, light, row.facts, frozenset(films))

@@ -124,11 +124,24 @@ class CaseFeatures:
             was given as a picture.
         light: Coefficients of the light that was wanted, (9, 3); None for animation.
         facts: Numbers of the generation itself: ``seconds_per_frame``, ``peak_bytes``.
+        films: Roles in which the cell has a film, whether or not anything was found in it.
     """
 
     found: Mapping[Role, Mapping[str, Features]]
     light: NDArray[np.float32] | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
+    films: frozenset[Role] = frozenset()
+
+    def of(self, role: Role, extractor: str) -> Features:
+        """What the extractor of that name found in one of the films.
+
+        Raises:
+            ValueError: Nothing: it failed, nobody looked, or the cell has no such film.
+        """
+        try:
+            return self.found[role][extractor]
+        except KeyError:
+            raise ValueError(f"{extractor} found nothing in the {role} film") from None
 
 
 class Metric(ABC):
