@@ -131,9 +131,10 @@ class LightFacts(Facts):
     name: str
     """Unique."""
     coefficients: list[list[float]] = []
-    """Of spherical harmonics: nine rows of red, green and blue."""
+    """Of spherical harmonics: nine rows of red, green and blue. Empty where clips were asked for
+    different ones under this name, each as bright as the clip's own light."""
     picture: Beside = ""
-    """A face that is lit so."""
+    """A face or a ball that is lit so."""
 
 
 class CellFacts(Facts):
@@ -165,6 +166,11 @@ class CellFacts(Facts):
     """Most memory of its generation."""
     values: dict[str, Number] = {}
     """Mean over its frames, by metric; None where nothing could be measured."""
+    gaps: dict[str, float] = {}
+    """Share of its frames (or of pairs of frames) without a value, in 0..1, by metric; only where
+    some have none. They are left out of the mean."""
+    missing: dict[str, str] = {}
+    """Why there is no value at all, by metric."""
     video: Beside = ""
     """To be played."""
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from evaluation.records.facts import (
     CellFacts,
@@ -48,6 +48,8 @@ class Record(Facts):
     """In the order of the tables' rows."""
     metrics: tuple[MetricFacts, ...]
     """In the order of the tables' columns."""
+    unmeasured: dict[str, str] = Field({})
+    """Why a metric that was asked for was not measured, by its name."""
     clips: tuple[ClipFacts, ...] = ()
     """Those that drive, and those whose portraits move."""
     lights: tuple[LightFacts, ...] = ()
@@ -78,7 +80,7 @@ class Record(Facts):
         for cell in self.cells:
             _known("clip", (cell.clip, cell.reference or cell.clip), clips)
             _known("light", (cell.light,) if cell.light else (), lights)
-            _known("metric", cell.values, metrics)
+            _known("metric", (*cell.values, *cell.gaps, *cell.missing), metrics)
         _known("metric", (each.metric for each in self.sets), metrics)
         _known("metric", (each.metric for each in self.traces), metrics)
         for rows in (self.cells, self.sets, self.traces, self.study):
