@@ -43,6 +43,33 @@ def read_toml(path: Path, kind: str = "config") -> dict[str, Any]:
         raise UsageError(f"{path} is not TOML: {error}") from error
 
 
+def override(values: dict[str, Any], text: str, *, kind: str, example: str) -> None:
+    """Change one key of tables, as somebody asks for on the command line.
+
+    Args:
+        values: The tables; changed in place.
+        text: ``key=value`` or ``table.key=value``, the value as TOML has it (quotes may be left
+            out).
+        kind: What the tables are, in a word for an error.
+        example: An override that may be written, for an error.
+
+    Raises:
+        UsageError: It is none, or goes through something that is no table.
+    """
+    name, equals, said = text.partition("=")
+    if not equals or not name.strip():
+        raise UsageError(f"{text!r} is no override", hint=f"write table.key=value: {example}")
+    *tables, key = name.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"{text!r}: {table} is no table of a {kind}")
+    try:
+        values[key] = tomllib.loads(f"value = {said.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[key] = said.strip()
+
+
 def parse_table(model: type[T], values: Mapping[str, Any], origin: str) -> T:
     """Validate tables; ``origin`` names them in errors.
 

@@ -53,6 +53,44 @@ def test_a_protocol_is_changed_by_overrides_and_its_digest_with_it() -> None:
     assert load_protocol("demo", ["title=Another"]).digest == demo.digest
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "size=256",
+        "cut.frames=24",
+        "source.limit=3",
+        "source.split=all",
+        "lights.faces=1",
+        "lights.presets=['top']",
+        "cut.margin=0.3",
+    ],
+)
+def test_a_changed_protocol_is_not_the_published_one(override: str) -> None:
+    assert load_protocol("hdtf", [override]).published == ""
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "source.folder=/clips",
+        "source.release=mine",
+        "methods=['copy']",
+        "seed=3",
+        "lights.geometry.model=deca",
+        "cut.frames=100",
+    ],
+)
+def test_the_published_protocol_on_one_s_own_clips_stays_what_it_is(override: str) -> None:
+    assert load_protocol("hdtf", [override]).published == "hdtf"
+
+
+def test_a_file_may_say_itself_what_it_is_held_against(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("size = 256\npublished = 'hdtf'\n[lights]\nfaces = 1\n")
+    assert load_protocol(path).published == "hdtf"
+    assert load_protocol("demo", ["published=hdtf"]).published == "hdtf"
+
+
 def test_a_file_without_a_name_is_called_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "Mine.toml"
     path.write_text("[lights]\npresets = ['flat']\n")

@@ -1,13 +1,13 @@
 """Reading and writing protocols."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from evaluation.protocols.tables import Protocol
 from infra.errors import UsageError
-from infra.tables import parse_table, read_toml
+from infra.tables import override, parse_table, read_toml
 from infra.toml_text import explained_toml, plain_toml
 
 FOLDER = Path(__file__).parent
@@ -18,6 +18,10 @@ PROTOCOLS = ("hdtf", "ffhq", "cross-identity", "ablation-adapters", "ablation-gu
 
 def load_protocol(source: str | Path, overrides: Sequence[str] = ()) -> Protocol:
     """A protocol by its name, or of a TOML file.
+
+    One that overrides change is no longer the published one: it loses `Protocol.published`, unless
+    they only say whose clips are taken, which methods are judged, how lights are found, or another
+    seed.
 
     Args:
         source: One of `PROTOCOLS`, or a file's path. A file that gives no name is called as it is.
@@ -38,9 +42,15 @@ def load_protocol(source: str | Path, overrides: Sequence[str] = ()) -> Protocol
     values = read_toml(path, "protocol")
     if not named:
         values.setdefault("name", path.stem.lower())
-    for override in overrides:
-        _override(values, override)
-    return parse_protocol(values, str(source))
+    told = deepcopy(values)
+    for each in overrides:
+        override(told, each, kind="protocol", example="cut.frames=24")
+    protocol = parse_protocol(told, str(source))
+    if not protocol.published or told["published"] != values.get("published"):
+        return protocol
+    if _ground(protocol) == _ground(parse_protocol(values, str(source))):
+        return protocol
+    return protocol.model_copy(update={"published": ""})
 
 
 def parse_protocol(values: Mapping[str, Any], origin: str) -> Protocol:
@@ -66,18 +76,10 @@ def write_protocol(protocol: Protocol, path: Path) -> None:
     path.write_text(plain_toml(protocol), encoding="utf-8")
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name.strip():
-        raise UsageError(
-            f"{override!r} is no override", hint="write table.key=value: cut.frames=24"
-        )
-    *tables, key = name.strip().split(".")
-    for table in tables:
-        values = values.setdefault(table, {})
-        if not isinstance(values, dict):
-            raise UsageError(f"{override!r}: {table} is no table of a protocol")
-    try:
-        values[key] = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        values[key] = text.strip()
+def _ground(protocol: Protocol) -> dict[str, Any]:
+    """What makes its numbers comparable: all but whose clips, which methods, and which draw."""
+    free = dict.fromkeys(
+        ("name", "title", "about", "published", "seed", "methods", "variants"), True
+    )
+    given = {"release", "version", "folder", "layout"}
+    return protocol.model_dump(exclude={**free, "source": given, "lights": {"geometry"}})

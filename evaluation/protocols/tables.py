@@ -135,7 +135,7 @@ class Protocol(Table):
 
     published: str = ""
     """Published table that was measured in this way; its numbers are shown beside ours where the
-    estimators are the same."""
+    estimators are the same, and nothing else of the protocol was changed by `--set`."""
 
     methods: tuple[str, ...] = ("copy", "ratio", "lcvd")
     """Methods that are judged where none are named."""

@@ -1,6 +1,5 @@
 """Reading, comparing and writing recipes."""
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from infra.errors import UsageError
-from infra.tables import parse_table, read_toml
+from infra.tables import override, parse_table, read_toml
 from infra.toml_text import explained_toml, meaning, plain_toml
 from training.recipe.tables import Recipe
 
@@ -17,6 +16,7 @@ RECIPES = ("lcvd-paper", "lcvd", "lcvd-tiny")
 """Recipes that come with Limelight."""
 
 _BASE = "base"
+_EXAMPLE = "run.steps=500"
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -33,8 +33,8 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         UsageError: No such recipe or file, an unknown key, or a value that is not allowed.
     """
     values = _values(source)
-    for override in overrides:
-        _override(values, override)
+    for each in overrides:
+        override(values, each, kind="recipe", example=_EXAMPLE)
     return parse_table(Recipe, values, str(source))
 
 
@@ -45,8 +45,8 @@ def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         UsageError: An unknown key, or a value that is not allowed.
     """
     values = recipe.model_dump(mode="json")
-    for override in overrides:
-        _override(values, override)
+    for each in overrides:
+        override(values, each, kind="recipe", example=_EXAMPLE)
     return parse_table(Recipe, values, recipe.name)
 
 
@@ -106,27 +106,6 @@ def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         deep = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merged(merged[key], value) if deep else value
     return merged
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name.strip():
-        raise UsageError(
-            f"{override!r} is no override", hint="write table.key=value: run.steps=500"
-        )
-    *tables, key = name.strip().split(".")
-    for table in tables:
-        values = values.setdefault(table, {})
-        if not isinstance(values, dict):
-            raise UsageError(f"{override!r}: {table} is no table of a recipe")
-    values[key] = _toml_value(text.strip())
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel], str]]:
