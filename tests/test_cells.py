@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.cells.cache import FeatureCache
-from evaluation.cells.cell import Case, Cell, plan
+from evaluation.cells.cell import Case, Cell, plan, unavailable_digest
 from evaluation.cells.generate import generate
 from evaluation.cells.inputs import case_features, inputs
 from evaluation.cells.measure import measure
@@ -79,6 +79,32 @@ def test_a_cell_is_told_in_json_and_back(tmp_path: Path) -> None:
     assert back.id == cell.id
     assert back.to_json() == cell.to_json()
     assert pair.draw == back.case.draw != Case("animate", pair.subject, seed=8).draw
+
+
+def test_what_cannot_run_has_a_digest_of_what_was_asked_for() -> None:
+    asked = [("a", {}), ("b", {}), ("a", {"x": 1, "y": 2}), ("a", {"y": 2, "x": 1})]
+    digests = [unavailable_digest(name, options) for name, options in asked]
+    assert digests[2] == digests[3]
+    assert len(set(digests)) == 3
+    assert {len(each) for each in digests} == {16}
+
+
+def test_a_method_is_told_what_its_case_is_called(tmp_path: Path) -> None:
+    names = []
+
+    class Curious(Fake):
+        def relight(self, driving, light, scratch):
+            names.append(scratch.case)
+            return super().relight(driving, light, scratch)
+
+        def animate(self, driving, portrait, scratch):
+            names.append(scratch.case)
+            return super().animate(driving, portrait, scratch)
+
+    one, two = (fakes.subject(tmp_path, seed) for seed in (1, 2))
+    for each in (Case("relight", one, None, fakes.light(3)), Case("animate", one, two)):
+        generate(Curious(), Cell("fake", "0", each), Places(tmp_path), tmp_path / "tmp")
+    assert names == ["clip_1__light_3", "clip_1__clip_2"]
 
 
 def test_one_method_under_two_names_is_refused(tmp_path: Path) -> None:

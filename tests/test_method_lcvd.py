@@ -12,7 +12,7 @@ from skimage.data import astronaut
 
 from evaluation.methods.base import Light, MethodError, Scratch
 from evaluation.methods.lcvd import Lcvd
-from evaluation.methods.registry import make_method
+from evaluation.methods.registry import make_method, pinned
 from evaluation.protocols.lossless import Film, write_film
 from stages.models.nets import one_thread
 from stages.models.spherical_harmonics import far_lamp
@@ -120,6 +120,17 @@ def test_a_model_is_known_by_what_is_in_it(lake):
     assert by_path.digest == by_run.digest == last.digest != named(lake, steps=2).digest
     digest = load_model(folder, torch.device("cpu"), torch.float32).digest
     assert by_run.options()["model"] == digest
+
+
+def test_the_last_model_is_pinned_as_its_folder(lake, tmp_path, monkeypatch):
+    folder = lake / "runs" / "tiny" / "model"
+    told = pinned("lcvd", {"lake": str(lake), "steps": 2})
+    assert told == {"lake": str(lake), "model": str(folder), "steps": 2}
+    assert make_method("lcvd", told).digest == named(lake, model="", guidance=None, steps=2).digest
+    monkeypatch.setenv("LIMELIGHT_CACHE", str(tmp_path))
+    monkeypatch.delenv("LIMELIGHT_WEIGHTS", raising=False)
+    assert pinned("lcvd", {"lake": str(tmp_path)})["model"] == ""
+    assert "no training run" in make_method("lcvd", {"lake": str(tmp_path)}).unavailable()
 
 
 def test_a_model_that_is_not_there_is_told(lake, tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """Methods that are judged: what they give back, and how they say that they cannot."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from skimage.data import astronaut
 
-from evaluation.methods.base import Light, MethodError, Scratch
+from evaluation.methods.base import Light, MethodError, Scratch, case_name
 from evaluation.methods.command import Command
 from evaluation.methods.dpr import dpr_light, with_luminance
-from evaluation.methods.registry import METHODS, make_method
+from evaluation.methods.registry import METHODS, make_method, pinned, shown
 from evaluation.protocols.lossless import Film, write_film
 from infra.errors import UsageError
 from infra.processes import members
@@ -241,23 +241,26 @@ def in_folder(elsewhere: Made):
     return make_method("folder", {"folder": str(elsewhere.folder)})
 
 
-def test_films_made_elsewhere_are_found_by_their_names(elsewhere, noise, scratch):
+def test_films_made_elsewhere_are_found_by_the_case_s_name(elsewhere, noise, face, scratch):
     film = elsewhere.film("noise__left.mkv")
-    pictures = elsewhere.pictures("noise__right")  # frame_9, frame_10, frame_11
+    pictures = elsewhere.pictures("noise__anna")  # frame_9, frame_10, frame_11
     method = in_folder(elsewhere)
-    np.testing.assert_array_equal(frames_of(method.relight(noise, LEFT, scratch)), film)
-    np.testing.assert_array_equal(frames_of(method.relight(noise, RIGHT, scratch)), pictures)
+    lit = method.relight(noise, LEFT, replace(scratch, case="noise__left"))
+    np.testing.assert_array_equal(frames_of(lit), film)
+    moved = method.animate(noise, face, replace(scratch, case="noise__anna"))
+    np.testing.assert_array_equal(frames_of(moved), pictures)
 
 
-def test_a_name_never_leaves_the_folder(elsewhere, noise, scratch):
-    elsewhere.film("noise___._up.mkv")
-    odd = Light("../up", LEFT.coefficients)
-    assert len(frames_of(in_folder(elsewhere).relight(noise, odd, scratch))) == FRAMES
+@given(st.text(), st.text())
+def test_a_case_s_name_never_leaves_a_folder(driving, other):
+    name = case_name(driving, other)
+    assert Path(name).name == name
+    assert not name.startswith(".")
 
 
 def test_a_missing_film_is_named(elsewhere, noise, scratch):
     with pytest.raises(MethodError, match=r"made/noise__left\.mkv is not there"):
-        list(in_folder(elsewhere).relight(noise, LEFT, scratch))
+        list(in_folder(elsewhere).relight(noise, LEFT, replace(scratch, case="noise__left")))
     gone = make_method("folder", {"folder": str(elsewhere.folder / "gone")})
     assert "there is no folder" in gone.unavailable()
 
@@ -273,13 +276,13 @@ def test_a_missing_film_is_named(elsewhere, noise, scratch):
 def test_another_length_or_size_is_an_error(elsewhere, noise, scratch, frames, size, words):
     elsewhere.film("noise__left.mkv", frames, size)
     with pytest.raises(MethodError, match=words):
-        list(in_folder(elsewhere).relight(noise, LEFT, scratch))
+        list(in_folder(elsewhere).relight(noise, LEFT, replace(scratch, case="noise__left")))
 
 
 def test_a_file_that_is_no_film_is_an_error(elsewhere, noise, scratch):
     (elsewhere.folder / "noise__left.mp4").write_bytes(b"no film at all")
     with pytest.raises(MethodError, match=r"noise__left\.mp4 cannot be read"):
-        list(in_folder(elsewhere).relight(noise, LEFT, scratch))
+        list(in_folder(elsewhere).relight(noise, LEFT, replace(scratch, case="noise__left")))
 
 
 def test_other_films_make_another_method(elsewhere):
@@ -326,10 +329,38 @@ def test_a_command_may_work_with_pictures(noise, scratch):
 
 def test_a_commands_environment_is_its_own(noise, scratch, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/ours")
-    program = "import os, sys; sys.exit(os.environ.get('PYTHONPATH', '') + os.environ['OWN'])"
+    program = "import os, sys; sys.exit(os.environ.get('PYTHONPATH', '') + os.environ['OWN'][::-1])"
     method = running(program, "{output}", env={"OWN": "theirs"})
-    with pytest.raises(MethodError, match=r"exit code 1 .* it said: theirs$"):
+    with pytest.raises(MethodError, match=r"exit code 1 .* it said: srieht$"):
         list(method.relight(noise, LEFT, scratch))
+
+
+def test_values_of_a_commands_environment_are_never_told(noise, scratch):
+    program = "import os, sys; sys.exit('no entry with ' + os.environ['KEY'])"
+    env = {"KEY": "t0p-secret", "MODE": "1"}
+    method = running(program, "{output}", env=env)
+    with pytest.raises(MethodError, match="no entry with [$]KEY$") as error:
+        list(method.relight(noise, LEFT, scratch))
+    told = [str(error.value), str(method.options())]
+    told += [str(shown("command", {"argv": ["x", "{output}"], "env": env}))]
+    assert not any("t0p" in each for each in told)
+    assert all("KEY" in each for each in told)
+    assert running(program, "{output}", env={**env, "KEY": "another"}).digest != method.digest
+
+
+def test_pinned_options_mean_the_same_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = str(tmp_path)
+    assert pinned("folder", {"folder": "made"}) == {"folder": f"{here}/made"}
+    assert pinned("dpr", {}) == {}
+    assert pinned("command", {"argv": ["./run", "{output}"]})["argv"][0] == f"{here}/run"
+    inside = pinned("command", {"argv": ["./run", "{output}"], "cwd": "there"})
+    assert (inside["argv"][0], inside["cwd"]) == ("./run", f"{here}/there")
+
+
+def test_a_command_has_its_own_time_before_it_counts_as_hung():
+    options = {"argv": ["x", "{output}"], "seconds": 5000.0}
+    assert make_method("command", options).seconds(10) > 5000.0 > make_method("copy").seconds(10)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +397,7 @@ def test_a_damaged_picture_is_an_error(elsewhere, noise, scratch):
     broken = elsewhere.folder / "noise__left" / "frame_10.png"
     broken.write_bytes(broken.read_bytes()[:900])
     with pytest.raises(MethodError, match=r"noise__left cannot be read"):
-        list(in_folder(elsewhere).relight(noise, LEFT, scratch))
+        list(in_folder(elsewhere).relight(noise, LEFT, replace(scratch, case="noise__left")))
 
 
 def test_a_template_must_make_sense(noise, scratch):

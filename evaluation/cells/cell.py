@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.methods.base import Light, Mode
+from evaluation.methods.base import Light, Mode, case_name
 from evaluation.protocols.lossless import Film
 from infra.digests import digest_json
 from infra.errors import UsageError
@@ -130,6 +130,12 @@ class Case:
         )[:32]
 
     @property
+    def name(self) -> str:
+        """What people call it: driving clip and light, or driving clip and portrait."""
+        other = self.light or self.reference or self.subject
+        return case_name(self.subject.name, other.name)
+
+    @property
     def draw(self) -> int:
         """Seed of the case's random numbers: every method's are the same, no two cases'."""
         return int(self.id[:7], 16)
@@ -163,7 +169,8 @@ class Cell:
 
     Attributes:
         method: What the method is called in this benchmark.
-        method_digest: Of all that decides its films (`evaluation.methods.base.Method.digest`).
+        method_digest: Of all that decides its films (`evaluation.methods.base.Method.digest`), or
+            `unavailable_digest`.
         case: What it is given.
     """
 
@@ -209,6 +216,16 @@ class Cell:
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         """The cell that `to_json` told of."""
         return cls(told["method"], told["method_digest"], Case.from_json(told["case"]))
+
+
+def unavailable_digest(name: str, options: Mapping[str, Any]) -> str:
+    """Stands for the digest of a method that cannot run: its own may take what is not here.
+
+    Args:
+        name: The method's, in `evaluation.methods.registry.METHODS`.
+        options: What was asked for, in JSON types.
+    """
+    return digest_json(["unavailable", name, dict(options)])[:16]
 
 
 def plan(methods: Mapping[str, str], cases: Sequence[Case]) -> list[Cell]:

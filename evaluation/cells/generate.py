@@ -46,7 +46,8 @@ def generate(method: Method, cell: Cell, places: Places, scratch: Path) -> Row:
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=scratch) as folder, Meter() as meter:
-        pictures = _asked(method, cell, Scratch(Path(folder), cell.case.draw), meter)
+        given = Scratch(Path(folder), cell.case.draw, cell.case.name)
+        pictures = _asked(method, cell, given, meter)
         try:
             film = keep_film(places.films, pictures, cell.subject.film.fps)
         except _UselessError as error:

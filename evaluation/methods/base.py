@@ -1,17 +1,18 @@
 """What is judged: a method turns a driving film, and a light or a portrait, into another film."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.digests import digest_json
-from infra.weights import identity
+from evaluation.versioned import Versioned
+from infra.tables import Table
 
 Picture = NDArray[np.uint8]
 """(S, S, 3), RGB."""
@@ -73,52 +74,53 @@ class Scratch:
     Attributes:
         folder: An empty folder of its own; removed afterwards.
         seed: Of its random numbers.
+        case: What is to be made, for people: the names of the driving clip and of the light, or of
+            the driving clip and of the portrait (`case_name`).
     """
 
     folder: Path
     seed: int
+    case: str = ""
 
 
-class Method(ABC):
+def case_name(driving: str, other: str) -> str:
+    """``<driving>__<other>``; what a file's name had better not have is written as ``_``."""
+    return "__".join(re.sub(r"[^\w.+-]|^\.", "_", each) for each in (driving, other))
+
+
+class MethodOptions(Table):
+    """Base of every method's table of options."""
+
+    def pinned(self) -> Self:
+        """The same choice in words that mean the same on any machine, and at any time."""
+        return self
+
+    def shown(self) -> dict[str, Any]:
+        """What was chosen, in JSON types, without anything that is nobody else's business."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Method(Versioned, ABC):
     """A system that is judged.
 
     A subclass states its ``name``, and raises ``version`` whenever its code gives other films.
-    What it needs and has not is told by `unavailable`: a reason, never a made-up number.
+    What it needs and has not is told by `unavailable`: a reason, never a made-up number. Where it
+    has any, `weights`, `options` and `digest` may raise.
+
+    Attributes:
+        modes: What it can do.
     """
 
-    name: ClassVar[str]
-    version: ClassVar[int] = 1
-    modes: ClassVar[frozenset[Mode]] = frozenset({"relight"})
-
-    def weights(self) -> tuple[str, ...]:
-        """Names (in the weights registry) of the files that it loads."""
-        return ()
-
-    def options(self) -> Mapping[str, Any]:
-        """What decides its films beside code and weights, in JSON types."""
-        return {}
-
-    @property
-    def digest(self) -> str:
-        """Of all that decides its films; 16 hexadecimal digits."""
-        return digest_json(
-            {
-                "method": self.name,
-                "version": self.version,
-                "options": dict(self.options()),
-                "weights": {name: identity(name) for name in self.weights()},
-            }
-        )[:16]
+    what = "method"
+    modes: frozenset[Mode] = frozenset({"relight"})
 
     @abstractmethod
     def unavailable(self) -> str:
         """Why it cannot run here, in a sentence; empty where it can. Cheap: loads nothing."""
 
-    def setup(self) -> None:
-        """Load models; called once, in the worker."""
-
-    def close(self) -> None:
-        """Let go of what ``setup`` loaded."""
+    def seconds(self, frames: int) -> float:
+        """How long a film of that many frames may take before the method counts as hung."""
+        return 120.0 + 4.0 * frames
 
     def relight(self, driving: FilmLike, light: Light, scratch: Scratch) -> Iterator[Picture]:
         """The driving film under another light, frame by frame, of the same size.

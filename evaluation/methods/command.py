@@ -15,15 +15,24 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from shutil import which
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, Self
 
 from PIL import Image
 from pydantic import Field, field_validator
 
-from evaluation.methods.base import FilmLike, Light, Method, MethodError, Mode, Picture, Scratch
+from evaluation.methods.base import (
+    FilmLike,
+    Light,
+    Method,
+    MethodError,
+    MethodOptions,
+    Mode,
+    Picture,
+    Scratch,
+)
 from evaluation.methods.confined import Ending, run_confined
 from evaluation.methods.made import read_made
-from infra.tables import Table
+from infra.digests import digest_bytes, digest_json
 
 PLACES: Mapping[str, str] = {
     "driving": "the driving film: a lossless film, or a folder of PNG files",
@@ -40,9 +49,11 @@ PLACES: Mapping[str, str] = {
 _PLACE = re.compile(r"\{(\w+)\}")
 _KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES")
 _GIB = 1 << 30
+_TOLD = 2000  # characters of what it printed
+_SECRET = 6  # a value of fewer characters is no key, but may be part of any word
 
 
-class CommandOptions(Table):
+class CommandOptions(MethodOptions):
     """The command, and what it may take."""
 
     argv: tuple[str, ...] = Field(min_length=1)
@@ -52,7 +63,8 @@ class CommandOptions(Table):
     cwd: Path | None = None
     """Its working folder; without, an empty one."""
     env: dict[str, str] = Field(default_factory=dict)
-    """Added to its environment, which else has little more than PATH and HOME."""
+    """Added to its environment, which else has little more than PATH and HOME. Values are told to
+    the program alone: keys of services may be among them."""
     driving: Literal["film", "pictures"] = "film"
     """What `{driving}` is: one lossless film (FFV1 in Matroska), or a folder of PNG files."""
     output: str = Field("output", pattern=r"^[\w-][\w.-]*$")
@@ -77,21 +89,43 @@ class CommandOptions(Table):
             raise ValueError("{output} is nowhere in it")
         return argv
 
+    def pinned(self) -> Self:
+        """With absolute paths of the program and of its working folder."""
+        program, *arguments = self.argv
+        if self.cwd is not None:
+            return self.model_copy(update={"cwd": self.cwd.absolute()})
+        if "/" in program:
+            program = str(Path(program).absolute())
+        return self.model_copy(update={"argv": (program, *arguments)})
+
+    def shown(self) -> dict[str, Any]:
+        """Of the environment the names alone."""
+        told = super().shown()
+        return {**told, "env": sorted(self.env)} if self.env else told
+
 
 class Command(Method):
     """Runs a program for each film, and reads what it made."""
 
     name = "command"
-    modes: ClassVar[frozenset[Mode]] = frozenset({"relight", "animate"})
 
     def __init__(self, table: CommandOptions) -> None:
         self._table = table
-        # An instance's own: what one program can do, another cannot.
-        self.modes = frozenset(table.modes)  # type: ignore[misc]
+        self.modes = frozenset(table.modes)
 
     def options(self) -> dict[str, Any]:
-        """All but the limits, which decide whether there is a film, never which."""
-        return self._table.model_dump(mode="json", exclude={"seconds", "memory"})
+        """All but the limits, which decide whether there is a film, never which.
+
+        Of its environment the names alone.
+        """
+        told = self._table.model_dump(mode="json", exclude={"seconds", "memory", "env"})
+        return {**told, "env": sorted(self._table.env)}
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides its films, the values of its environment among it."""
+        values = {name: digest_bytes(value.encode()) for name, value in self._table.env.items()}
+        return digest_json([super().digest, values])[:16]
 
     def unavailable(self) -> str:
         """The program, or its working folder, is not there."""
@@ -104,6 +138,10 @@ class Command(Method):
         ):
             return f"there is no program {program}"
         return ""
+
+    def seconds(self, frames: int) -> float:
+        """Its time limit, and the time to hand it the film and to read what it made."""
+        return self._table.seconds + 120.0 + 1.0 * frames
 
     def relight(self, driving: FilmLike, light: Light, scratch: Scratch) -> Iterator[Picture]:
         """What the program makes of a film and a light.
@@ -175,7 +213,15 @@ class Command(Method):
         else:
             how = f"failed with exit code {ending.code}"
         limit = f" (its memory limit is {self._table.memory:g} GiB)" if self._table.memory else ""
-        raise MethodError(f"the command {how}{limit}; it said: {ending.said or 'nothing'}")
+        raise MethodError(f"the command {how}{limit}; it said: {self._said(ending)}")
+
+    def _said(self, ending: Ending) -> str:
+        """The end of what it printed, with names in the place of its environment's values."""
+        said = ending.said
+        for name, value in self._table.env.items():
+            if len(value) >= _SECRET:
+                said = said.replace(value, f"${name}")
+        return said[-_TOLD:].strip() or "nothing"
 
 
 def _places_in(argv: Iterable[str]) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.processes import die_with_parent, kill_session
 
-_TAIL = 2000  # bytes of what it printed that are told
+_TAIL = 8000  # bytes of what it printed that are told
 
 
 @dataclass(frozen=True)

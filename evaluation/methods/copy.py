@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from itertools import repeat
-from typing import ClassVar
 
-from evaluation.methods.base import FilmLike, Light, Method, Mode, Picture, Scratch
-from infra.tables import Table
+from evaluation.methods.base import FilmLike, Light, Method, MethodOptions, Mode, Picture, Scratch
 
 
-class CopyOptions(Table):
+class CopyOptions(MethodOptions):
     """There is nothing to choose."""
 
 
@@ -16,7 +14,7 @@ class Copy(Method):
     """Gives back the driving film; a portrait that is to move is held still."""
 
     name = "copy"
-    modes: ClassVar[frozenset[Mode]] = frozenset({"relight", "animate"})
+    modes: frozenset[Mode] = frozenset({"relight", "animate"})
 
     def __init__(self, table: CopyOptions = CopyOptions()) -> None:  # noqa: B008 - frozen
         self._table = table

@@ -13,9 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from evaluation.methods.base import FilmLike, Light, Method, MethodError, Picture, Scratch
+from evaluation.methods.base import (
+    FilmLike,
+    Light,
+    Method,
+    MethodError,
+    MethodOptions,
+    Picture,
+    Scratch,
+)
 from evaluation.methods.needs import lacking
-from infra.tables import Table
 from stages.models.light import LUMINANCE
 
 if TYPE_CHECKING:
@@ -32,7 +39,7 @@ _FROM_DECA[[0, 1, 2, 3, 4, 5, 6, 6, 7, 8, 8], [0, 3, 2, 1, 5, 6, 7, 8, 4, 7, 8]]
 ]
 
 
-class DprOptions(Table):
+class DprOptions(MethodOptions):
     """How strong its lights are made."""
 
     strength: float = Field(0.77, gt=0, le=2)

@@ -2,36 +2,49 @@
 
 They lie in one folder, each named after what it was made of::
 
-    <folder>/<subject>__<light>.<ending>    a film, such as `anna__left.mp4`
-    <folder>/<subject>__<light>/            or its frames as pictures, in the order of their names
+    <folder>/<driving>__<light>.<ending>    a film, such as `anna__left.mp4`
+    <folder>/<driving>__<light>/            or its frames as pictures, in the order of their names
+    <folder>/<driving>__<portrait>...       the same of a portrait that moves as the driving clip
 
-The subject's name is that of the driving film. A character that a file's name had better not have
-is written as `_`.
+Clips, lights and portraits are called as the benchmark calls them. A character that a file's name
+had better not have is written as `_`.
 """
 
-import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from evaluation.methods.base import FilmLike, Light, Method, MethodError, Picture, Scratch
+from evaluation.methods.base import (
+    FilmLike,
+    Light,
+    Method,
+    MethodError,
+    MethodOptions,
+    Mode,
+    Picture,
+    Scratch,
+)
 from evaluation.methods.made import FILMS, read_made
 from infra.digests import digest_file, digest_json
-from infra.tables import Table
 
 
-class FolderOptions(Table):
+class FolderOptions(MethodOptions):
     """Where the films are."""
 
     folder: Path
     """The folder."""
+
+    def pinned(self) -> Self:
+        """With an absolute path."""
+        return self.model_copy(update={"folder": self.folder.absolute()})
 
 
 class Folder(Method):
     """Gives back films that are there already."""
 
     name = "folder"
+    modes: frozenset[Mode] = frozenset({"relight", "animate"})
 
     def __init__(self, table: FolderOptions) -> None:
         self._folder = table.folder
@@ -50,14 +63,23 @@ class Folder(Method):
         Raises:
             MethodError: It is not there, or is of another length or size.
         """
-        name = film_name(subject_of(driving), light.name)
-        for path in (self._folder / f"{name}{end}" for end in (*FILMS, "")):
+        return self._named(driving, scratch)
+
+    def animate(self, driving: FilmLike, portrait: Picture, scratch: Scratch) -> Iterator[Picture]:
+        """The film that is named after both.
+
+        Raises:
+            MethodError: It is not there, or is of another length or size.
+        """
+        return self._named(driving, scratch)
+
+    def _named(self, driving: FilmLike, scratch: Scratch) -> Iterator[Picture]:
+        for path in (self._folder / f"{scratch.case}{end}" for end in (*FILMS, "")):
             if path.exists():
-                yield from read_made(path, driving)
-                return
+                return read_made(path, driving)
         raise MethodError(
-            f"{self._folder / name}{FILMS[0]} is not there (nor with {', '.join(FILMS[1:])}, nor"
-            " as a folder of pictures)"
+            f"{self._folder / scratch.case}{FILMS[0]} is not there (nor with"
+            f" {', '.join(FILMS[1:])}, nor as a folder of pictures)"
         )
 
     @cached_property
@@ -68,13 +90,3 @@ class Folder(Method):
         return digest_json(
             {path.relative_to(self._folder).as_posix(): digest_file(path) for path in files}
         )
-
-
-def subject_of(driving: FilmLike) -> str:
-    """What a driving film is called: its own name where it has one, else its file's."""
-    return str(getattr(driving, "name", "") or driving.path.stem)
-
-
-def film_name(subject: str, light: str) -> str:
-    """Name, without an ending, of the film of a subject under a light."""
-    return "__".join(re.sub(r"[^\w.+-]|^\.", "_", each) for each in (subject, light))

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
 
 import cv2
 import numpy as np
@@ -18,16 +18,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from evaluation.methods.base import FilmLike, Light, Method, MethodError, Mode, Picture, Scratch
+from evaluation.methods.base import (
+    FilmLike,
+    Light,
+    Method,
+    MethodError,
+    MethodOptions,
+    Mode,
+    Picture,
+    Scratch,
+)
 from evaluation.methods.needs import (
     face_stages,
     lacking,
     packages_of_stages,
+    versions_of_stages,
     weights_of_stages,
 )
 from infra.errors import LimelightError, UsageError
 from infra.settings import load_settings
-from infra.tables import Table
 from stages.base import Stage
 from stages.geometry import GeometryConfig
 from stages.matting import MattingConfig, MattingModel, matting_model
@@ -41,8 +50,12 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "safetensors", "diffusers", "transformers")
 
+_A_FRAME = {"cuda": 60.0, "cpu": 3600.0}
+"""Seconds after which a frame is too late. A UNet of full size takes many minutes of a processor's
+time for each, and a film is not to be given up while it is still being made."""
 
-class LcvdOptions(Table):
+
+class LcvdOptions(MethodOptions):
     """Which model, and how it generates; what is left out is as the model's recipe has it."""
 
     model: str = ""
@@ -64,6 +77,26 @@ class LcvdOptions(Table):
     """Name of the landmark model."""
     matting: MattingConfig = MattingConfig()
     """Matting model and its options, as in a build."""
+
+    @property
+    def runs(self) -> Path:
+        """The lake's folder."""
+        return Path(self.lake or load_settings().lake).absolute()
+
+    def pinned(self) -> Self:
+        """With the model's folder, or `official`: another run may have finished by tomorrow."""
+        return self.model_copy(update={"lake": str(self.runs), "model": self._found()})
+
+    def _found(self) -> str:
+        if lacking(_PACKAGES, ()):
+            return self.model
+        from training.relight.models import OFFICIAL_NAME, find_model
+
+        try:
+            folder = find_model(self.runs, self.model)
+        except UsageError:
+            return self.model
+        return str(folder.absolute()) if folder else OFFICIAL_NAME
 
 
 @dataclass(frozen=True)
@@ -94,7 +127,7 @@ class Lcvd(Method):
     """Generates the portrait anew from its shading under the wanted light."""
 
     name = "lcvd"
-    modes: ClassVar[frozenset[Mode]] = frozenset({"relight", "animate"})
+    modes: frozenset[Mode] = frozenset({"relight", "animate"})
 
     _loaded: _Loaded
 
@@ -114,6 +147,7 @@ class Lcvd(Method):
             "matting": self._table.matting.deciding(),
             "model": model.digest,
             "geometry": model.geometry.deciding(),
+            "stages": versions_of_stages(self._stages()),
         }
 
     def unavailable(self) -> str:
@@ -125,12 +159,19 @@ class Lcvd(Method):
         except LimelightError as error:
             return error.message
 
+    def seconds(self, frames: int) -> float:
+        """Generous, above all on a processor; twice as long where two films are generated."""
+        from stages.models.nets import best_device
+
+        films = 2 if self._table.detail == "original" else 1
+        return 600.0 + _A_FRAME[best_device().type] * frames * films
+
     def setup(self) -> None:
         """Load the model and what finds faces, on the GPU that this process may use."""
         from training.relight.models import choose_model
         from training.relight.subject import FaceReader
 
-        model = choose_model(self._lake, self._table.model)
+        model = choose_model(self._table.runs, self._table.model)
         reader = FaceReader(self._table.landmarks, self._chosen.geometry)
         self._loaded = _Loaded(model, reader, matting_model(self._table.matting))
 
@@ -221,10 +262,6 @@ class Lcvd(Method):
             seed=seed,
         )
 
-    @property
-    def _lake(self) -> Path:
-        return Path(self._table.lake or load_settings().lake)
-
     @cached_property
     def _chosen(self) -> _Chosen:
         """The model, of which nothing is loaded.
@@ -239,7 +276,7 @@ class Lcvd(Method):
         from training.relight.models import OFFICIAL_FACTS, find_model, official_weights
         from training.relight.relight import trained_geometry
 
-        folder = find_model(self._lake, self._table.model)
+        folder = find_model(self._table.runs, self._table.model)
         if folder is None:
             return _Chosen("", official_weights(), trained_geometry(OFFICIAL_FACTS))
         facts, digest = facts_and_digest(folder)

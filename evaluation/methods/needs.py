@@ -56,3 +56,8 @@ def packages_of_stages(stages: Iterable[Stage[Any]]) -> tuple[str, ...]:
     """Modules beyond the core that the stages' models import, each once."""
     offers = [offer for stage in stages for offer in stage.offers()]
     return tuple(dict.fromkeys(name for offer in offers for name in offer.packages))
+
+
+def versions_of_stages(stages: Iterable[Stage[Any]]) -> dict[str, int]:
+    """Version of the code of each stage, by its name: a part of what decides a result."""
+    return {stage.name: stage.version for stage in stages}

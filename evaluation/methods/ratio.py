@@ -12,14 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.methods.base import FilmLike, Light, Method, MethodError, Picture, Scratch
+from evaluation.methods.base import (
+    FilmLike,
+    Light,
+    Method,
+    MethodError,
+    MethodOptions,
+    Picture,
+    Scratch,
+)
 from evaluation.methods.needs import (
     face_stages,
     lacking,
     packages_of_stages,
+    versions_of_stages,
     weights_of_stages,
 )
-from infra.tables import Table
 from stages.face_fit import FaceFitter
 from stages.geometry import GeometryConfig
 from stages.matting import MattingConfig, MattingModel, matting_model
@@ -28,7 +36,7 @@ from stages.models.faces import FaceModelName
 from training.samples.quotient import applied, coarse, gain, headroom, ratio, skin_of
 
 
-class RatioOptions(Table):
+class RatioOptions(MethodOptions):
     """Which models find the face, its light, and the ground."""
 
     landmarks: FaceModelName = "mediapipe"
@@ -61,6 +69,7 @@ class Ratio(Method):
             "landmarks": self._table.landmarks,
             "geometry": self._table.geometry.deciding(),
             "matting": self._table.matting.deciding(),
+            "stages": versions_of_stages(self._stages),
         }
 
     def unavailable(self) -> str:

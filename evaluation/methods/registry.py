@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.methods.base import Method
+from evaluation.methods.base import Method, MethodOptions
 from evaluation.methods.command import Command, CommandOptions
 from evaluation.methods.copy import Copy, CopyOptions
 from evaluation.methods.dpr import Dpr, DprOptions
@@ -12,7 +12,7 @@ from evaluation.methods.folder import Folder, FolderOptions
 from evaluation.methods.lcvd import Lcvd, LcvdOptions
 from evaluation.methods.ratio import Ratio, RatioOptions
 from infra.errors import UsageError
-from infra.tables import Table, parse_table
+from infra.tables import parse_table
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class MethodEntry:
     """
 
     make: Callable[[Any], Method]
-    options: type[Table]
+    options: type[MethodOptions]
 
 
 METHODS: Mapping[str, MethodEntry] = {
@@ -50,12 +50,48 @@ def make_method(name: str, options: Mapping[str, Any] | None = None, origin: str
     Raises:
         UsageError: There is no such method, or it has no such option or value.
     """
+    entry = _entry(name, origin)
+    return entry.make(_table(entry, name, options, origin))
+
+
+def pinned(name: str, options: Mapping[str, Any], origin: str = "") -> dict[str, Any]:
+    """The options that a method is to be given in every worker, in JSON types.
+
+    Paths are absolute; what stood for whichever model is the newest names that model. Where there
+    is none it stays as it was: the method itself says what is missing.
+
+    Args:
+        name: One of `METHODS`.
+        options: As for `make_method`.
+        origin: As for `make_method`.
+
+    Raises:
+        UsageError: There is no such method, or it has no such option or value.
+    """
+    table = _table(_entry(name, origin), name, options, origin).pinned()
+    return table.model_dump(mode="json", exclude_unset=True)
+
+
+def shown(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as a record may tell of them: the values of a command's environment stay out.
+
+    Raises:
+        UsageError: There is no such method, or it has no such option or value.
+    """
+    return _table(_entry(name, ""), name, options, "").shown()
+
+
+def _entry(name: str, origin: str) -> MethodEntry:
     try:
-        entry = METHODS[name]
+        return METHODS[name]
     except KeyError:
         raise UsageError(
             f"{origin + ': ' if origin else ''}no method is called {name!r}",
             hint=f"there are {', '.join(METHODS)}",
         ) from None
-    table = parse_table(entry.options, options or {}, origin or f"the method {name}")
-    return entry.make(table)
+
+
+def _table(
+    entry: MethodEntry, name: str, options: Mapping[str, Any] | None, origin: str
+) -> MethodOptions:
+    return parse_table(entry.options, options or {}, origin or f"the method {name}")
