@@ -123,13 +123,16 @@ class _Rater:
 
 
 @pytest.mark.parametrize("feed", [1, 16])
-def test_fragments_are_those_of_the_published_evaluation_however_frames_come(feed, monkeypatch):
+@pytest.mark.parametrize("places", ["centre", "dataset"])
+def test_fragments_are_those_of_the_published_programs_however_frames_come(
+    places, feed, monkeypatch
+):
     film = np.random.default_rng(2).integers(0, 256, (40, 256, 256, 3), np.uint8)
-    extractor, rater = FragmentScores(), _Rater()
+    extractor, rater = FragmentScores(places), _Rater()
     monkeypatch.setattr("stages.models.fastervqa.model.FasterVQA", lambda **_: rater)
     extractor.setup()
     found = features(extractor, film, feed)
-    plan = Plan.make(VARIANTS["base"], 40, (256, 256), "dataset")
+    plan = Plan.make(VARIANTS["base"], 40, (256, 256), places)
     wanted = [plan.cut(film[index], place) for place, index in enumerate(plan.frames)]
     np.testing.assert_array_equal(rater.clips[0], wanted)
     assert found["score"] == pytest.approx(VARIANTS["base"].score(0.2))
@@ -137,27 +140,10 @@ def test_fragments_are_those_of_the_published_evaluation_however_frames_come(fee
 
 def test_a_short_film_repeats_until_fragments_are_full():
     rater = _Rater()
-    film_pass = FragmentPass(6, SIDE, rater)
+    film_pass = FragmentPass(6, SIDE, "centre", rater)
     film_pass.add(pan())
     film_pass.finish()
     assert rater.clips.any(axis=(2, 3, 4)).all()
-
-
-@pytest.mark.parametrize(
-    ("metric", "file", "weight", "column"),
-    [
-        (VideoQuality, "FAST_VQA_3D_1_1.pth", "fastervqa", "VQ"),
-        (ImageQuality, "liqe_koniq.pt", "liqe_koniq", ""),
-    ],
-)
-def test_grades_follow_the_weights(metric, file, weight, column, monkeypatch, tmp_path):
-    monkeypatch.setenv("LIMELIGHT_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("LIMELIGHT_CACHE", str(tmp_path))
-    info = metric().info
-    assert (info.grade, info.published, dict(info.weights)) == ("embedded", "", {})
-    (tmp_path / file).write_bytes(b"a checkpoint")
-    info = metric().info
-    assert (info.grade, info.published, list(info.weights)) == ("standard", column, [weight])
 
 
 @pytest.mark.parametrize("feed", [1, 3])

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evaluation.metrics.base import CaseFeatures, ClipMetric, Extractor, MetricInfo, Role
 from evaluation.metrics.ground import Ground, ground_pixels, mean_over
-from evaluation.metrics.standard import identities
+from evaluation.metrics.origins import identities
 
 CEILING = 60.0
 """Decibels of a ground that is the driving film's to the bit, or nearly: rounding to whole levels

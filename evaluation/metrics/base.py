@@ -7,13 +7,12 @@ by content. *Metrics* are cheap functions of these features, so that adding one 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.digests import digest_json
-from infra.weights import identity
+from evaluation.versioned import Versioned
 
 Features = Mapping[str, NDArray[Any]]
 """What an extractor found in a film, by name: arrays of numbers, frames (or clips) first."""
@@ -75,44 +74,17 @@ class FeaturePass(ABC):
         """
 
 
-class Extractor(ABC):
+class Extractor(Versioned, ABC):
     """Turns the frames of a film into features.
 
     A subclass states its ``name``, and raises ``version`` whenever its code gives other numbers.
     """
 
-    name: ClassVar[str]
-    version: ClassVar[int] = 1
-
-    def weights(self) -> tuple[str, ...]:
-        """Names (in the weights registry) of the files that it loads."""
-        return ()
-
-    def options(self) -> Mapping[str, Any]:
-        """What decides its numbers beside code and weights, in JSON types."""
-        return {}
-
-    @property
-    def digest(self) -> str:
-        """Of all that decides its features; 16 hexadecimal digits."""
-        return digest_json(
-            {
-                "extractor": self.name,
-                "version": self.version,
-                "options": dict(self.options()),
-                "weights": {name: identity(name) for name in self.weights()},
-            }
-        )[:16]
-
-    def setup(self) -> None:
-        """Load models; called once, in the worker."""
+    what = "extractor"
 
     @abstractmethod
     def start(self, frames: int, size: int) -> FeaturePass:
         """Begin a film of that many frames of (size, size) pixels."""
-
-    def close(self) -> None:
-        """Let go of what ``setup`` loaded."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +96,17 @@ class CaseFeatures:
             was given as a picture.
         light: Coefficients of the light that was wanted, (9, 3); None for animation.
         facts: Numbers of the generation itself: ``seconds_per_frame``, ``peak_bytes``.
-        films: Roles in which the cell has a film, whether or not anything was found in it.
+        films: Roles in which the cell has a film though nothing may have been found in it.
     """
 
     found: Mapping[Role, Mapping[str, Features]]
     light: NDArray[np.float32] | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     films: frozenset[Role] = frozenset()
+
+    def has(self, role: Role) -> bool:
+        """Whether the cell has a film in that role."""
+        return role in self.films or role in self.found
 
     def of(self, role: Role, extractor: str) -> Features:
         """What the extractor of that name found in one of the films.

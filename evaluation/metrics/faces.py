@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from evaluation.metrics.base import CaseFeatures, Extractor, FeaturePass, Features, Role
 from evaluation.metrics.chunks import ChunkedPass
-from evaluation.metrics.lights import LIGHTS, LightEstimator, LightName, light_here
+from evaluation.metrics.lights import LIGHTS, LightEstimator, LightName
+from evaluation.metrics.origins import versions
 from evaluation.metrics.seen import seen_landmarks
+from stages.geometry import Geometry
+from stages.landmarks import Landmarks
 from stages.models.faces import FACE_MODELS, face_model
 from stages.models.mirror import LANDMARKS
 
@@ -31,27 +34,27 @@ class Faces(Extractor):
         size: int32 scalar, side of the frames in pixels.
 
     Args:
-        light: Name of the light's estimator; the best one here without.
+        light: Name of the light's estimator.
     """
 
     name = "faces"
 
-    def __init__(self, light: LightName | None = None) -> None:
-        self.light: LightName = light or light_here()
+    def __init__(self, light: LightName) -> None:
+        self.light: LightName = light
         self._estimator: LightEstimator | None = None
 
     def weights(self) -> tuple[str, ...]:
         """The face model's and the estimator's."""
-        return (*FACE_MODELS["mediapipe"].weights, *LIGHTS[self.light].weights)
+        return (*FACE_MODELS["mediapipe"].weights, *LIGHTS[self.light].offer.weights)
 
     def options(self) -> Mapping[str, Any]:
-        """The estimator."""
-        return {"light": self.light}
+        """The estimator, and the stages whose models look."""
+        return {"light": self.light, "stages": versions(Landmarks, Geometry)}
 
     def setup(self) -> None:
         """Load the nets."""
         face_model("mediapipe")
-        self._estimator = LIGHTS[self.light].load()
+        self._estimator = LIGHTS[self.light].offer.load()()
 
     def start(self, frames: int, size: int) -> FeaturePass:
         """Begin a film.
@@ -103,5 +106,9 @@ class _FacePass(ChunkedPass):
 
 
 def faces_of(case: CaseFeatures, role: Role) -> Features:
-    """What `Faces` found in one of a case's films."""
-    return case.found[role][Faces.name]
+    """What `Faces` found in one of a case's films.
+
+    Raises:
+        ValueError: Nothing; see `CaseFeatures.of`.
+    """
+    return case.of(role, Faces.name)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from evaluation.metrics.base import MetricInfo
 from evaluation.metrics.frechet_standard import EXTRAPOLATED, FrechetMetric, Look, NetworkVectors
-from evaluation.metrics.standard import identities
+from evaluation.metrics.origins import identities
 from stages.models.offer import Offer
 
 Resizing = Literal["pytorch-fid", "clean-fid", "torch-fidelity"]
@@ -28,7 +28,7 @@ class InceptionVectors(NetworkVectors):
         resizing: How frames come to the network.
     """
 
-    name: ClassVar[str] = "inception_vectors"
+    name = "inception_vectors"
     offer: ClassVar[Offer] = INCEPTION
     width: ClassVar[int] = 2048
     chunk: ClassVar[int] = 8
@@ -80,8 +80,8 @@ class Fid(FrechetMetric):
             definition=(
                 "Squared Fréchet distance between the outputs' and the driving films' frames in "
                 "the 2048 numbers of Inception's last pooling (Heusel et al. 2017), covariances "
-                f"divided by n - 1{EXTRAPOLATED if self._infinite else ''}."
+                f"divided by n - 1{EXTRAPOLATED if self._infinite else ''}. The paper names no "
+                "code for it; so no published values stand beside it."
             ),
             weights=identities(INCEPTION.weights),
-            published="FID" if standard and not self._infinite else "",
         )

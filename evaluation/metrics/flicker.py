@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evaluation.metrics.base import CaseFeatures, ClipMetric, Extractor, MetricInfo, Role
 from evaluation.metrics.ground import Ground, ground_pixels, mean_over
-from evaluation.metrics.standard import identities
+from evaluation.metrics.origins import identities
 
 
 class GroundFlicker(ClipMetric):

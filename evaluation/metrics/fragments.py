@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from evaluation.metrics.base import FeaturePass
 from stages.models.fastervqa.fragments import SIDE, Plan
 from stages.models.fastervqa.model import FasterVQA
-from stages.models.fastervqa.variants import VARIANTS
+from stages.models.fastervqa.variants import VARIANTS, Sampling
 
 
 class FragmentPass(FeaturePass):
@@ -18,13 +18,14 @@ class FragmentPass(FeaturePass):
     Args:
         frames: Of the film.
         size: Their side in pixels.
+        places: How the places of fragments are drawn.
         model: Rates the fragments.
     """
 
-    def __init__(self, frames: int, size: int, model: FasterVQA) -> None:
+    def __init__(self, frames: int, size: int, places: Sampling, model: FasterVQA) -> None:
         self._model = model
         self._variant = VARIANTS["base"]
-        self._plan = Plan.make(self._variant, frames, (size, size), "dataset")
+        self._plan = Plan.make(self._variant, frames, (size, size), places)
         self._wanted: defaultdict[int, list[int]] = defaultdict(list)
         for place, index in enumerate(self._plan.frames.tolist()):
             self._wanted[index].append(place)

@@ -67,6 +67,11 @@ _KINDS: dict[EmbeddedKind, _Kind] = {
 }
 
 
+def random_offer(kind: EmbeddedKind) -> Offer:
+    """The network for single frames, or for clips."""
+    return _KINDS[kind].offer
+
+
 class _Vectors(Extractor):
     """Random embeddings: what both extractors share."""
 
@@ -105,14 +110,14 @@ class _Vectors(Extractor):
 class FrameVectors(_Vectors):
     """Random embeddings of a film's frames: ``vector`` (n, 64) float32."""
 
-    name: ClassVar[str] = "random_frames"
+    name = "random_frames"
     kind: ClassVar[EmbeddedKind] = "pictures"
 
 
 class ClipVectors(_Vectors):
     """Random embeddings of a film's clips: ``vector`` (n // 16, 64) float32."""
 
-    name: ClassVar[str] = "random_clips"
+    name = "random_clips"
     kind: ClassVar[EmbeddedKind] = "clips"
 
 
@@ -123,7 +128,7 @@ class RandomFrechet(FrechetMetric):
         kind: Of single frames, or of clips.
     """
 
-    def __init__(self, kind: EmbeddedKind = "pictures") -> None:
+    def __init__(self, kind: EmbeddedKind) -> None:
         super().__init__(FrameVectors() if kind == "pictures" else ClipVectors())
         self._kind = _KINDS[kind]
 

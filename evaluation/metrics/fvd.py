@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from evaluation.metrics.base import MetricInfo
 from evaluation.metrics.frechet_standard import EXTRAPOLATED, FrechetMetric, NetworkVectors
-from evaluation.metrics.standard import identities
+from evaluation.metrics.origins import identities
 from stages.models.offer import Offer
 
 I3D = Offer("evaluation.models.i3d:ClipLogits", ("i3d",), ("torch", "safetensors"))
@@ -22,7 +22,7 @@ its end is in none."""
 class MotionVectors(NetworkVectors):
     """I3D's 400 logits of every clip of 16 frames."""
 
-    name: ClassVar[str] = "i3d_vectors"
+    name = "i3d_vectors"
     offer: ClassVar[Offer] = I3D
     width: ClassVar[int] = 400
     chunk: ClassVar[int] = CLIP

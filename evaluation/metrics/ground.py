@@ -5,14 +5,15 @@ a regular grid of them, as they are. They are samples, not averages, so that noi
 are measured at full strength, and a film of any size takes 16 kB a frame.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.metrics.base import CaseFeatures, Extractor, FeaturePass
-from stages.matting import MattingConfig, MattingModel, matting_model
+from evaluation.metrics.origins import versions
+from stages.matting import Matting, MattingConfig, MattingModel, matting_model
 from stages.models.selfie import SelfieSegmentation
 
 GRID = 64
@@ -40,6 +41,10 @@ class Ground(Extractor):
     def weights(self) -> tuple[str, ...]:
         """The matting net's."""
         return SelfieSegmentation.weights
+
+    def options(self) -> Mapping[str, Any]:
+        """The stage whose model mattes."""
+        return {"stages": versions(Matting)}
 
     def setup(self) -> None:
         """Load the matting net; nothing steadies it over time."""
@@ -91,8 +96,11 @@ def ground_pixels(
 
     Returns:
         The pixels of both in levels of 255, and (T, 64, 64).
+
+    Raises:
+        ValueError: Nothing was found in one of the films.
     """
-    output, driving = case.found["output"][Ground.name], case.found["driving"][Ground.name]
+    output, driving = case.of("output", Ground.name), case.of("driving", Ground.name)
     ground = driving["matte"] <= _GROUND
     if case.light is None:
         ground &= output["matte"] <= _GROUND

@@ -20,9 +20,10 @@ from evaluation.metrics.base import (
     Role,
 )
 from evaluation.metrics.chunks import ChunkedPass
+from evaluation.metrics.origins import identities, versions
 from evaluation.metrics.seen import seen_landmarks
-from evaluation.metrics.standard import at_hand, identities
 from evaluation.models.local_binary import SIZE, local_binary_vectors
+from stages.landmarks import Landmarks
 from stages.models.arcface.align import align_face
 from stages.models.arcface.embed import ARCFACE, ArcFaceName, FaceEmbedder, cosine
 from stages.models.faces import FACE_MODELS
@@ -32,19 +33,9 @@ EmbedderName = ArcFaceName | Literal["local_binary"]
 Embed = Callable[[Sequence[NDArray[np.uint8]], NDArray[Any]], NDArray[np.float32]]
 """Unit vectors (N, D) of the faces with landmarks (N, 478, 3) in N pictures."""
 
-STANDARD: ArcFaceName = "arcface_w600k_r50"
-"""The paper names no checkpoint: of those published, this is the one that most people have."""
-
 _LOCAL: Final = "local_binary"
 _CHUNK = 16
-
-
-def chosen_embedder() -> EmbedderName:
-    """The first of ArcFace's networks that is here, the standard one before others; or patterns."""
-    for name in (STANDARD, *ARCFACE):
-        if at_hand(ARCFACE[name].weights, ARCFACE[name].packages):
-            return name
-    return _LOCAL
+_COMPARED: tuple[Role, Role] = ("output", "reference")
 
 
 class FaceVectors(Extractor):
@@ -58,7 +49,7 @@ class FaceVectors(Extractor):
 
     def __init__(self, embedder: EmbedderName) -> None:
         # A case may hold features of several embedders, by name.
-        self.name = f"face_vectors_{embedder}"  # type: ignore[misc]
+        self.name = f"face_vectors_{embedder}"
         self._name = embedder
         self._embed: Embed | None = None
 
@@ -68,8 +59,8 @@ class FaceVectors(Extractor):
         return (*own, *FACE_MODELS["mediapipe"].weights)
 
     def options(self) -> Mapping[str, Any]:
-        """What tells who a face is."""
-        return {"embedder": self._name}
+        """What tells who a face is, and the stage whose model finds it."""
+        return {"embedder": self._name, "stages": versions(Landmarks)}
 
     def setup(self) -> None:
         """Load the network.
@@ -105,12 +96,12 @@ class Identity(ClipMetric):
     the portrait: the first frame of the reference in which there is a face.
 
     Args:
-        embedder: What tells who a face is; by default the standard one where its weights are.
+        embedder: What tells who a face is: one of ArcFace's networks, or ``local_binary``.
     """
 
-    def __init__(self, embedder: EmbedderName | None = None) -> None:
-        self._name = embedder or chosen_embedder()
-        self._vectors = FaceVectors(self._name)
+    def __init__(self, embedder: EmbedderName) -> None:
+        self._name = embedder
+        self._vectors = FaceVectors(embedder)
 
     @property
     def info(self) -> MetricInfo:
@@ -139,9 +130,9 @@ class Identity(ClipMetric):
             estimator=f"ArcFace ({self._name})",
             grade="standard",
             definition=f"Cosine of the face's ArcFace embedding (Deng et al. 2019) with {against}. "
-            "Numbers of different checkpoints are not comparable.",
+            "Numbers of different checkpoints are not comparable, and the paper names none; so no "
+            "published ones stand beside it.",
             weights=weights,
-            published="ID" if self._name == STANDARD else "",
         )
 
     def extractors(self) -> Mapping[Role, Extractor]:
@@ -152,11 +143,10 @@ class Identity(ClipMetric):
         """Values (n,); NaN in frames where a face is missing, all of them if the portrait's is.
 
         Raises:
-            ValueError: A film was relit, and has another length than its original.
+            ValueError: A film was relit, and has another length than its original; or nothing was
+                found in one of them.
         """
-        output, original = (
-            case.found[role][self._vectors.name]["vector"] for role in ("output", "reference")
-        )
+        output, original = (case.of(role, self._vectors.name)["vector"] for role in _COMPARED)
         if case.light is None:
             seen = np.flatnonzero(np.isfinite(original).all(axis=1))
             # Without any face there is nothing but NaN to compare with.

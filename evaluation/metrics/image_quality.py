@@ -14,10 +14,15 @@ from evaluation.metrics.base import (
     MetricInfo,
     Role,
 )
-from evaluation.metrics.standard import at_hand, identities
+from evaluation.metrics.origins import identities, versions
 from stages.models.naturalness import Naturalness
+from stages.models.offer import Offer
+from stages.quality import Quality
 
 IqName = Literal["liqe", "naturalness"]
+
+LIQE = Offer("evaluation.models.liqe:load_liqe", ("liqe_koniq",), ("torch", "safetensors"))
+"""The network."""
 
 Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
@@ -30,6 +35,10 @@ class FrameNaturalness(Extractor):
     """
 
     name = "frame_naturalness"
+
+    def options(self) -> Mapping[str, Any]:
+        """The stage whose model scores."""
+        return {"stages": versions(Quality)}
 
     def start(self, frames: int, size: int) -> FeaturePass:
         """Begin a film."""
@@ -65,13 +74,16 @@ class LiqeScores(Extractor):
 
     def weights(self) -> tuple[str, ...]:
         """The network's."""
-        return ("liqe_koniq",)
+        return LIQE.weights
 
     def setup(self) -> None:
-        """Load the network."""
-        from evaluation.models.liqe import load_liqe
+        """Load the network.
 
-        self._model = load_liqe()
+        Raises:
+            UsageError: A package is missing.
+            WeightsError: Its weights are not here, or are another network's.
+        """
+        self._model = LIQE.load()()
 
     def start(self, frames: int, size: int) -> FeaturePass:
         """Begin a film.
@@ -106,12 +118,10 @@ class ImageQuality(ClipMetric):
     """The mean score of a film's frames.
 
     Args:
-        model: Name of the estimator; LIQE without, where its weights are here.
+        model: Name of the estimator.
     """
 
-    def __init__(self, model: IqName | None = None) -> None:
-        if model is None:
-            model = "liqe" if at_hand(LiqeScores().weights()) else "naturalness"
+    def __init__(self, model: IqName) -> None:
         self._standard = model == "liqe"
         self._extractor = LiqeScores() if self._standard else FrameNaturalness()
 
@@ -155,4 +165,4 @@ class ImageQuality(ClipMetric):
 
     def frames(self, case: CaseFeatures) -> NDArray[np.float64]:
         """Scores (T,)."""
-        return np.asarray(case.found["output"][self._extractor.name]["score"], np.float64)
+        return np.asarray(case.of("output", self._extractor.name)["score"], np.float64)

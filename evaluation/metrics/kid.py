@@ -5,7 +5,7 @@ from evaluation.frechet.samples import Samples
 from evaluation.metrics.base import MetricInfo, SetValue, Statistics
 from evaluation.metrics.fid import INCEPTION, InceptionVectors
 from evaluation.metrics.frechet_standard import SampledMetric
-from evaluation.metrics.standard import identities
+from evaluation.metrics.origins import identities
 
 SUBSETS = 100
 """Pairs of subsets that are drawn; torch-fidelity's number."""

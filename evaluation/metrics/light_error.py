@@ -17,15 +17,15 @@ is to be the portrait's own, estimated in the same way.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.metrics.base import CaseFeatures, ClipMetric, Extractor, MetricInfo, Role
 from evaluation.metrics.faces import Faces, faces_of
-from evaluation.metrics.lights import LIGHTS
-from evaluation.metrics.standard import identities
+from evaluation.metrics.lights import LIGHTS, LightName
+from evaluation.metrics.origins import identities
 from stages.models.light import LUMINANCE
 
 Colours = Literal["rgb", "luminance"]
@@ -37,15 +37,15 @@ class LightError(ClipMetric):
     """LE in one of its four forms.
 
     Args:
-        faces: Finds faces and light; by the best estimator here without.
+        light: Name of the light's estimator.
         colours: Whether colour counts, or luminance alone.
         scale_free: Whether brightness is left out.
     """
 
     def __init__(
-        self, faces: Faces | None = None, *, colours: Colours = "rgb", scale_free: bool = False
+        self, light: LightName, *, colours: Colours = "rgb", scale_free: bool = False
     ) -> None:
-        self._faces = faces or Faces()
+        self._faces = Faces(light)
         self._colours: Colours = colours
         self._scale_free = scale_free
 
@@ -82,7 +82,11 @@ class LightError(ClipMetric):
         return {"output": self._faces, "target": self._faces, "reference": self._faces}
 
     def frames(self, case: CaseFeatures) -> NDArray[np.float64]:
-        """Errors (T,); all NaN where the target's picture shows no face."""
+        """Errors (T,); all NaN where the target's picture shows no face.
+
+        Raises:
+            ValueError: Nothing was found in a film that is needed: no other target takes its place.
+        """
         found = faces_of(case, "output")[_KEYS[self._colours]]
         estimate = found.reshape(len(found), -1).astype(np.float64)
         wanted = self._target(case)
@@ -92,16 +96,12 @@ class LightError(ClipMetric):
 
     def _target(self, case: CaseFeatures) -> NDArray[np.float64]:
         """The light wanted, (27,) or (9,)."""
-        if "target" in case.found or case.light is None:
-            role: Role = "target" if "target" in case.found else "reference"
-            return _first(faces_of(case, role)[_KEYS[self._colours]]).ravel()
+        if case.light is None or case.has("target"):
+            shown = faces_of(case, "reference" if case.light is None else "target")
+            # Of the first frame, which a method is shown; NaN if it has no face.
+            return shown[_KEYS[self._colours]][0].astype(np.float64).ravel()
         light = case.light.astype(np.float64)
         return light.ravel() if self._colours == "rgb" else light @ LUMINANCE
-
-
-def _first(light: NDArray[Any]) -> NDArray[np.float64]:
-    """The light of the first frame, which a method is shown; NaN if it has no face."""
-    return light[0].astype(np.float64)
 
 
 def angle_sine(estimate: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -114,13 +114,3 @@ def angle_sine(estimate: NDArray[np.float64], wanted: NDArray[np.float64]) -> ND
     lengths = np.linalg.norm(estimate, axis=1) * np.linalg.norm(wanted)
     cosine = np.divide(estimate @ wanted, lengths, out=np.zeros(len(lengths)), where=lengths != 0)
     return np.asarray(np.sqrt(1 - np.square(cosine.clip(0, 1))))
-
-
-def light_errors(faces: Faces | None = None) -> list[LightError]:
-    """All four forms, of one extractor."""
-    faces = faces or Faces()
-    return [
-        LightError(faces, colours=colours, scale_free=scale_free)
-        for scale_free in (False, True)
-        for colours in _KEYS
-    ]

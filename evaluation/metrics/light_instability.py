@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from evaluation.metrics.base import CaseFeatures, ClipMetric, Extractor, Features, MetricInfo, Role
 from evaluation.metrics.faces import Faces, faces_of
-from evaluation.metrics.lights import LIGHTS
-from evaluation.metrics.standard import identities
+from evaluation.metrics.lights import LIGHTS, LightName
+from evaluation.metrics.origins import identities
 
 
 class LightInstability(ClipMetric):
@@ -19,11 +19,11 @@ class LightInstability(ClipMetric):
     steadier than the driving film's.
 
     Args:
-        faces: Finds faces and light; by the best estimator here without.
+        light: Name of the light's estimator.
     """
 
-    def __init__(self, faces: Faces | None = None) -> None:
-        self._faces = faces or Faces()
+    def __init__(self, light: LightName) -> None:
+        self._faces = Faces(light)
 
     @property
     def info(self) -> MetricInfo:

@@ -4,16 +4,13 @@ What is found in a frame depends on that frame alone: no window in time steadies
 unsteadiness is measured too.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.metrics.base import Grade
-from evaluation.metrics.standard import at_hand
 from stages.models.light import (
     LUMINANCE,
     SkinSamples,
@@ -22,6 +19,7 @@ from stages.models.light import (
     skin_triangles,
     white_balance,
 )
+from stages.models.offer import Offer
 from stages.models.topology import MESH_POINTS, face_mesh_triangles
 
 _CORNER = np.array([0.5, 0.5, 0], np.float32)  # to coordinates in which pixel i begins at i
@@ -93,40 +91,26 @@ class LightOffer:
     Attributes:
         words: What it is, for tables.
         grade: The field's own, or a stand-in.
-        weights: Names, in the weights registry, of the files that it loads.
-        path: ``"module:Class"``, imported by `load`: a network needs torch.
+        offer: How it is loaded: a `LightEstimator` without arguments.
     """
 
     words: str
     grade: Grade
-    weights: tuple[str, ...]
-    path: str
-
-    def load(self) -> LightEstimator:
-        """The estimator, ready.
-
-        Raises:
-            WeightsError: A weight is missing, or is not what it should be.
-        """
-        module, _, name = self.path.partition(":")
-        make: Callable[[], LightEstimator] = getattr(import_module(module), name)
-        return make()
+    offer: Offer
 
 
 LIGHTS: dict[LightName, LightOffer] = {
+    "deca": LightOffer(
+        "DECA's light code",
+        "standard",
+        Offer(
+            "evaluation.metrics.deca_light:DecaLight", ("deca",), ("torch", "timm", "safetensors")
+        ),
+    ),
     "mesh": LightOffer(
         "least squares on the face mesh",
         "embedded",
-        ("face_mesh_topology",),
-        "evaluation.metrics.lights:MeshLight",
-    ),
-    "deca": LightOffer(
-        "DECA's light code", "standard", ("deca",), "evaluation.metrics.deca_light:DecaLight"
+        Offer("evaluation.metrics.lights:MeshLight", ("face_mesh_topology",)),
     ),
 }
-"""Estimators by name."""
-
-
-def light_here() -> LightName:
-    """The best estimator that this machine can run."""
-    return "deca" if at_hand(LIGHTS["deca"].weights) else "mesh"
+"""Estimators by name, the best first."""

@@ -20,8 +20,8 @@ from evaluation.metrics.base import (
     Role,
 )
 from evaluation.metrics.chunks import ChunkedPass, resized
-from evaluation.metrics.perceivers import PERCEIVERS, CoderName, Perceiver, chosen_coder
-from evaluation.metrics.standard import identities
+from evaluation.metrics.origins import identities
+from evaluation.metrics.perceivers import PERCEIVERS, CoderName, Perceiver
 
 Codes = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -33,6 +33,7 @@ many to keep. At 64 pixels, the size of the patches on which LPIPS was trained, 
 """
 
 _CHUNK = 4
+_COMPARED: tuple[Role, Role] = ("output", "driving")
 
 
 class _Perception(Extractor):
@@ -41,7 +42,7 @@ class _Perception(Extractor):
     stem: ClassVar[str]
 
     def __init__(self, coder: CoderName) -> None:
-        self.name = f"{self.stem}_{coder}"  # type: ignore[misc]
+        self.name = f"{self.stem}_{coder}"
         self._perceiver = PERCEIVERS[coder]
         self._coder: Codes | None = None
 
@@ -105,11 +106,11 @@ class TemporalLpips(ClipMetric):
     """LPIPS between adjacent frames: how much a film changes, and so how restless it is.
 
     Args:
-        coder: The network; by default the standard one where its weights are here.
+        coder: Name of the network.
     """
 
-    def __init__(self, coder: CoderName | None = None) -> None:
-        self._perceiver = PERCEIVERS[coder or chosen_coder()]
+    def __init__(self, coder: CoderName) -> None:
+        self._perceiver = PERCEIVERS[coder]
         self._steps = Steps(self._perceiver.name)
 
     @property
@@ -119,8 +120,8 @@ class TemporalLpips(ClipMetric):
             self._perceiver,
             "",
             "Mean distance of each frame of the output from the one before it, at the frames' "
-            "own size. It says nothing of the source: a still picture has 0.",
-            self._perceiver.published,
+            "own size. It says nothing of the source: a still picture has 0. The paper names no "
+            "network for it; so no published values stand beside it.",
         )
 
     def extractors(self) -> Mapping[Role, Extractor]:
@@ -129,18 +130,18 @@ class TemporalLpips(ClipMetric):
 
     def frames(self, case: CaseFeatures) -> NDArray[np.float64]:
         """Values (n - 1,) of the pairs of adjacent frames."""
-        return np.asarray(case.found["output"][self._steps.name]["distance"], np.float64)
+        return np.asarray(case.of("output", self._steps.name)["distance"], np.float64)
 
 
 class SourceLpips(ClipMetric):
     """LPIPS between the output and the driving film, frame by frame.
 
     Args:
-        coder: The network; by default the standard one where its weights are here.
+        coder: Name of the network.
     """
 
-    def __init__(self, coder: CoderName | None = None) -> None:
-        self._perceiver = PERCEIVERS[coder or chosen_coder()]
+    def __init__(self, coder: CoderName) -> None:
+        self._perceiver = PERCEIVERS[coder]
         self._codes = SourceCodes(self._perceiver.name)
 
     @property
@@ -161,10 +162,9 @@ class SourceLpips(ClipMetric):
         """Values (n,) of the frames.
 
         Raises:
-            ValueError: The films differ in length.
+            ValueError: The films differ in length, or nothing was found in one of them.
         """
-        name = self._codes.name
-        output, driving = (case.found[role][name]["code"] for role in ("output", "driving"))
+        output, driving = (case.of(role, self._codes.name)["code"] for role in _COMPARED)
         if len(output) != len(driving):
             raise ValueError(f"{len(output)} frames of output, but {len(driving)} that drove it")
         return _squared_distances(output, driving)
@@ -208,7 +208,7 @@ def _squared_distances(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.
     return np.einsum("nd,nd->n", apart, apart, dtype=np.float64)
 
 
-def _info(perceiver: Perceiver, suffix: str, definition: str, published: str = "") -> MetricInfo:
+def _info(perceiver: Perceiver, suffix: str, definition: str) -> MetricInfo:
     source = "Zhang et al. 2018"
     if perceiver.grade == "embedded":
         source = f"the formula of {source}, without heads, on a network of random weights"
@@ -222,5 +222,4 @@ def _info(perceiver: Perceiver, suffix: str, definition: str, published: str = "
         grade=perceiver.grade,
         definition=f"{definition} ({source}.)",
         weights=identities(perceiver.offer.weights),
-        published=published,
     )

@@ -6,7 +6,6 @@ from typing import Literal
 import numpy as np
 
 from evaluation.metrics.base import Grade
-from evaluation.metrics.standard import at_hand
 from stages.models.offer import Offer
 
 CoderName = Literal["alex", "vgg", "random"]
@@ -25,7 +24,6 @@ class Perceiver:
         title: Their titles too.
         grade: LPIPS is the standard.
         most: Upper bound of its distances.
-        published: Column of the published tables that its temporal metric may stand in.
     """
 
     name: CoderName
@@ -36,7 +34,6 @@ class Perceiver:
     title: str
     grade: Grade
     most: float
-    published: str = ""
 
 
 _LPIPS = "evaluation.models.lpips:LpipsCoder"
@@ -52,7 +49,6 @@ PERCEIVERS: dict[CoderName, Perceiver] = {
         title="LPIPS",
         grade="standard",
         most=np.inf,
-        published="LPIPS",
     ),
     "vgg": Perceiver(
         name="vgg",
@@ -75,10 +71,4 @@ PERCEIVERS: dict[CoderName, Perceiver] = {
         most=1.0,
     ),
 }
-"""Networks by name."""
-
-
-def chosen_coder() -> CoderName:
-    """LPIPS with AlexNet, the package's default, where its weights are here; else its stand-in."""
-    offer = PERCEIVERS["alex"].offer
-    return "alex" if at_hand(offer.weights, offer.packages) else "random"
+"""Networks by name. AlexNet is the LPIPS package's own choice; the paper names none."""

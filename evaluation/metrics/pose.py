@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from evaluation.metrics.base import CaseFeatures, ClipMetric, Extractor, Features, MetricInfo, Role
 from evaluation.metrics.faces import Faces, faces_of
-from evaluation.metrics.standard import identities
+from evaluation.metrics.lights import LightName
+from evaluation.metrics.origins import identities
 from stages.models.deca.keypoints import ibug_points
 from stages.models.faces import FACE_MODELS
 
@@ -21,11 +22,12 @@ class Pose(ClipMetric):
     They take FAN's 68 points; here they are MediaPipe's, in FAN's scheme.
 
     Args:
-        faces: Finds faces; shared with the metrics of light.
+        light: Name of the light's estimator: with the same, faces are searched for once for this
+            metric and for those of light.
     """
 
-    def __init__(self, faces: Faces | None = None) -> None:
-        self._faces = faces or Faces()
+    def __init__(self, light: LightName) -> None:
+        self._faces = Faces(light)
 
     @property
     def info(self) -> MetricInfo:

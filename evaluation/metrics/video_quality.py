@@ -15,10 +15,20 @@ from evaluation.metrics.base import (
     MetricInfo,
     Role,
 )
-from evaluation.metrics.standard import at_hand, identities
+from evaluation.metrics.origins import identities, versions
 from stages.models.naturalness import Naturalness
+from stages.quality import QUALITY_MODELS, Quality
 
 QualityName = Literal["fastervqa", "naturalness"]
+
+Places = Literal["centre", "dataset"]
+
+_WORDS: Mapping[Places, str] = {
+    "centre": "consecutive frames in the middle, as FasterVQA's demo script takes them; the paper"
+    " names FasterVQA and not how it was run, and this script tells scores in 0..1",
+    "dataset": "frames all over the clip, drawn as in FasterVQA's own evaluation after a fixed"
+    " seed",
+}
 
 
 class ClipNaturalness(Extractor):
@@ -30,6 +40,10 @@ class ClipNaturalness(Extractor):
     """
 
     name = "clip_naturalness"
+
+    def options(self) -> Mapping[str, Any]:
+        """The stage whose model scores."""
+        return {"stages": versions(Quality)}
 
     def start(self, frames: int, size: int) -> FeaturePass:
         """Begin a film."""
@@ -59,32 +73,40 @@ class _PairPass(FeaturePass):
 class FragmentScores(Extractor):
     """FasterVQA's score of a clip.
 
-    The places of fragments are those that the published evaluation draws after a fixed seed: the
-    same in all films of one length and size, so that methods are compared at the same places.
+    The places of fragments are drawn as by FasterVQA's own programs after a fixed seed: the same
+    in all films of one length and size, so that methods are compared at the same places.
 
     Features:
         score: float64 (1,), 0..1; an average video of the authors' has 0.5.
         raw: float64 (1,), before it was brought there.
+
+    Args:
+        places: As the demo script takes them, in the middle of the film (``centre``), or as the
+            evaluation on data sets does, all over it (``dataset``).
     """
 
     name = "fastervqa"
 
-    def __init__(self) -> None:
+    def __init__(self, places: Places = "centre") -> None:
+        self._places: Places = places
         self._model: Any = None
 
     def weights(self) -> tuple[str, ...]:
         """The network's."""
-        return ("fastervqa",)
+        return QUALITY_MODELS["fastervqa"].weights
 
     def options(self) -> Mapping[str, Any]:
-        """How the network is used."""
-        return {"variant": "base", "sampling": "dataset"}
+        """How the network is used, and the stage whose model it is."""
+        return {"variant": "base", "places": self._places, "stages": versions(Quality)}
 
     def setup(self) -> None:
-        """Load the network."""
-        from stages.models.fastervqa.model import FasterVQA
+        """Load the network.
 
-        self._model = FasterVQA(variant="base", sampling="dataset")
+        Raises:
+            UsageError: A package is missing.
+            WeightsError: Its weights are not here, or are another network's.
+        """
+        self._model = QUALITY_MODELS["fastervqa"].load()(variant="base")
 
     def start(self, frames: int, size: int) -> FeaturePass:
         """Begin a film.
@@ -96,7 +118,7 @@ class FragmentScores(Extractor):
             raise RuntimeError("fastervqa: call setup before start")
         from evaluation.metrics.fragments import FragmentPass
 
-        return FragmentPass(frames, size, self._model)
+        return FragmentPass(frames, size, self._places, self._model)
 
     def close(self) -> None:
         """Let go of the network."""
@@ -107,21 +129,21 @@ class VideoQuality(ClipMetric):
     """One score a clip.
 
     Args:
-        model: Name of the estimator; FasterVQA without, where its weights are here.
+        model: Name of the estimator.
+        places: Where FasterVQA looks; see `FragmentScores`.
     """
 
-    def __init__(self, model: QualityName | None = None) -> None:
-        if model is None:
-            model = "fastervqa" if at_hand(("fastervqa",)) else "naturalness"
+    def __init__(self, model: QualityName, places: Places = "centre") -> None:
         self._standard = model == "fastervqa"
-        self._extractor = FragmentScores() if self._standard else ClipNaturalness()
+        self._places: Places = places
+        self._extractor = FragmentScores(places) if self._standard else ClipNaturalness()
 
     @property
     def info(self) -> MetricInfo:
         """What is said of it."""
         shared: dict[str, Any] = {
-            "name": "video_quality",
-            "title": "VQ",
+            "name": "video_quality" if self._places == "centre" else "video_quality_dataset",
+            "title": "VQ" if self._places == "centre" else "VQ (data set)",
             "higher_is_better": True,
             "unit": "",
             "range": (0.0, 1.0),
@@ -133,10 +155,10 @@ class VideoQuality(ClipMetric):
                 estimator="FasterVQA",
                 grade="standard",
                 definition=(
-                    "FasterVQA's score of the clip in 0..1 (Wu et al. 2023), fragments drawn as in"
-                    " the published evaluation after a fixed seed."
+                    "FasterVQA's score of the clip in 0..1 (Wu et al. 2023), by fragments of"
+                    f" {_WORDS[self._places]}."
                 ),
-                published="VQ",
+                published="VQ" if self._places == "centre" else "",
             )
         return MetricInfo(
             **shared,
@@ -154,4 +176,4 @@ class VideoQuality(ClipMetric):
 
     def frames(self, case: CaseFeatures) -> NDArray[np.float64]:
         """The clip's score, (1,)."""
-        return np.asarray(case.found["output"][self._extractor.name]["score"], np.float64)
+        return np.asarray(case.of("output", self._extractor.name)["score"], np.float64)
