@@ -16,12 +16,16 @@ from evaluation.protocols.cutting import Cutter
 from evaluation.protocols.lossless import Film
 from evaluation.protocols.read import load_protocol
 from evaluation.protocols.sources import read_source
-from infra.errors import UsageError
+from infra.errors import LakeError, UsageError
 from stages.encode import VideoWriter
+from stages.face_fit import FaceFitter
 from stages.frames import cut_portrait
+from stages.geometry import Geometry
+from stages.models.face_geometry import FaceGeometry
 from tests.bench_fakes import pictures
 from tests.releases import make_release, sample
 from training.films import NormalFilm
+from training.relight.light import DIRECTIONS
 
 SMALL = ["size=64", "cut.frames=9", "cut.repeat=3"]
 
@@ -84,6 +88,63 @@ def test_what_was_cut_is_not_cut_again(
     assert [each.id for each in prepared(lake, "demo", *told).cases] == [
         each.id for each in first.cases
     ]
+
+
+def test_a_damaged_film_ends_the_run_and_the_next_one_cuts_it_anew(lake: Lake, clips: Path) -> None:
+    told = (f"source.folder={clips}/face.png", "lights.presets=['left']")
+    first = prepared(lake, "demo", *told)
+    path = first.subjects[0].film.path
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(LakeError, match="made anew"):
+        prepared(lake, "demo", *told, "lights.presets=['top']")
+    assert not path.exists()
+    again = prepared(lake, "demo", *told)
+    assert [each.id for each in again.cases] == [each.id for each in first.cases]
+    assert [*again.subjects[0].film.pictures()]
+
+
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one whenever a face is fitted."""
+    made, fit = [], FaceFitter.picture
+
+    def counted(self: FaceFitter, picture: np.ndarray) -> FaceGeometry | None:
+        made.append(len(picture))
+        return fit(self, picture)
+
+    monkeypatch.setattr(FaceFitter, "picture", counted)
+    return made
+
+
+def test_a_face_is_fitted_once_for_all_its_lights_and_for_later_runs(
+    lake: Lake, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, told = fits(monkeypatch), f"source.folder={clips}/face.png"
+    first = prepared(lake, "demo", told, "lights.faces=1")
+    assert len(made) == 2  # for its lights by name, and its first picture for its own
+    again = prepared(lake, "demo", told, "lights.faces=1")
+    assert [each.id for each in again.cases] == [each.id for each in first.cases]
+    assert len(made) == 2
+    prepared(lake, "demo", told, "lights.presets=['top', 'bottom']")
+    assert len(made) == 3
+
+
+def test_a_face_is_fitted_again_where_the_models_the_note_or_the_name_are_others(
+    lake: Lake, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = fits(monkeypatch)
+    told = (f"source.folder={clips}/face.png", "lights.presets=['left']")
+    prepared(lake, "demo", *told)
+    (note,) = Places(lake.root / "benchmarks").films.glob("*.json")
+    whole = note.read_bytes()
+    note.write_bytes(whole.replace(b"0.", b"1.", 1))
+    prepared(lake, "demo", *told)
+    assert (len(made), note.read_bytes()) == (2, whole)
+    monkeypatch.setattr(Geometry, "version", Geometry.version + 1)
+    prepared(lake, "demo", *told)
+    assert len(made) == 3
+    monkeypatch.setitem(DIRECTIONS, "left", (-60.0, 0.0))
+    prepared(lake, "demo", *told)
+    assert len(made) == 4
 
 
 def test_a_face_too_small_is_left_out(lake: Lake, clips: Path) -> None:

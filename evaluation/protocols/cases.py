@@ -13,6 +13,7 @@ from evaluation.cells.cell import Case, LightTarget, Subject
 from evaluation.cells.places import Places
 from evaluation.protocols.cutting import Cutter
 from evaluation.protocols.lighting import Lighting
+from evaluation.protocols.lossless import made_anew
 from evaluation.protocols.sources import LeftOut, Progress, Sourced, read_portraits, read_source
 from evaluation.protocols.tables import Protocol
 from infra.digests import digest_json
@@ -53,8 +54,14 @@ def prepare(
 
     Raises:
         UsageError: There is no such source, or too few of its clips can be used.
-        LakeError: The disk is full or read-only, or the release is damaged.
+        LakeError: The disk is full or read-only, or the release is damaged; or a film that was kept
+            is, which is then removed: the next run cuts it anew.
     """
+    with made_anew():
+        return _prepared(protocol, lake, scratch, progress)
+
+
+def _prepared(protocol: Protocol, lake: Lake, scratch: Path, progress: Progress) -> Prepared:
     sourced = read_source(protocol, lake, scratch, progress)
     places = Places(lake.root / "benchmarks")
     cutter = Cutter(protocol, places)
