@@ -19,12 +19,14 @@ from evaluation.records.facts import MethodFacts
 from evaluation.records.record import Record
 from evaluation.report.csv import csv_text
 from evaluation.report.csv import escape as escape_csv
+from evaluation.report.headline import ablations, headline
 from evaluation.report.latex import escape as escape_latex
 from evaluation.report.latex import latex
 from evaluation.report.markdown import escape as escape_markdown
 from evaluation.report.markdown import markdown
-from evaluation.report.page import EMBED_BYTES, write_report_page
-from evaluation.report.tables import ablations, decimals, headline
+from evaluation.report.page import write_report_page
+from evaluation.report.tables import Entry, decimals
+from evaluation.report.viewer import EMBED_BYTES
 from evaluation.report.write import write_report
 from tests.benchmark_record import HOSTILE, METRICS, make_record
 
@@ -102,6 +104,95 @@ def test_published_numbers_stand_beside_the_same_estimator_only():
         "LA-U": "",
         "ID-U": "",
     }
+
+
+def test_published_rows_are_said_to_be_no_measurement_of_ours(tmp_path):
+    report = write_report(make_record(clips=2), tmp_path)
+    assert "LCVD<small>as published</small>" in report.page.read_text()
+    assert "*LCVD (as published)*" in report.markdown.read_text()
+    assert r"\textit{LCVD (as published)}" in report.latex.read_text()
+    for text in (report.page, report.markdown, report.latex):
+        assert "table 1: as published, not measured by us" in text.read_text().replace("\\", "")
+
+
+def test_set_values_without_an_interval_are_said_to_have_none(page):
+    record = make_record()
+    told = "FID: one value of all films together, without an interval"
+    assert told not in page
+    sets = tuple(each.model_copy(update={"low": None, "high": None}) for each in record.sets)
+    record = record.model_copy(update={"sets": sets})
+    assert headline(record, "relight").whole == f"{told}."
+    assert told in markdown(record).replace("\\", "")
+    assert told in latex(record)
+
+
+def _spoilt(gaps=None, missing=None, **changes):
+    """A record whose first cell lacks some frames, or a metric."""
+    record = make_record(**changes)
+    first = record.cells[0]
+    values = first.values | dict.fromkeys(missing or {})
+    spoilt = first.model_copy(
+        update={"gaps": gaps or {}, "missing": missing or {}, "values": values}
+    )
+    return record.model_copy(update={"cells": (spoilt, *record.cells[1:])})
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [(0.0, ""), (0.001, "<1%"), (0.006, "1%"), (0.25, "25%"), (0.999, "99%")],
+)
+def test_the_share_of_frames_without_a_value_is_told(share, told):
+    assert Entry(0.5, gaps=share).lacking == (f"{told} of frames missing" if told else "")
+
+
+def test_frames_without_a_value_are_told_beside_the_mean_and_beside_the_clip(page, tmp_path):
+    record = _spoilt(gaps={"le": 0.6})
+    assert _entries(record, "le")["copy"].gaps == pytest.approx(0.6 / 12)
+    assert not _entries(record, "le")["ratio"].gaps
+    report = write_report(record, tmp_path)
+    text = report.page.read_text()
+    for share in ("5%", "60%"):
+        assert f"<small>{share} of frames missing</small>" in text
+    assert "of frames missing" not in page
+    assert "5% of frames missing" in report.markdown.read_text()
+    assert r"5\% of frames missing" in report.latex.read_text()
+    assert "are left out of the means" in report.latex.read_text()
+    rows = list(csv.DictReader(report.csv.open(encoding="utf-8")))
+    assert "0.6" in {row["gaps"] for row in rows if row["kind"] == "clip"}
+
+
+def test_why_a_clip_has_no_value_can_be_read_and_does_nothing(tmp_path):
+    record = _spoilt(missing={"id": HOSTILE}, clips=2)
+    assert _entries(record, "id")["copy"].count == "n=3 of 4"
+    report = write_report(record, tmp_path)
+    page = report.page.read_text()
+    assert "<summary>done, 1 without a value</summary>" in page
+    assert "<dt>ID</dt><dd><code>&lt;img src=x" in page
+    assert "<img" not in page
+    rows = list(csv.DictReader(report.csv.open(encoding="utf-8")))
+    assert [row["metric"] for row in rows if row["note"].startswith("<img")] == ["id"]
+
+
+def test_a_long_reason_of_a_failure_is_folded(tmp_path):
+    record = make_record(clips=1)
+    last = record.cells[-2].model_copy(update={"outcome": "failed", "reason": f"{'<b>' * 400}end"})
+    record = record.model_copy(update={"cells": (*record.cells[:-2], last, record.cells[-1])})
+    page = write_report_page(record, tmp_path / "report.html").read_text()
+    assert f"<details><summary>{'&lt;b&gt;' * 40} …</summary>" in page
+    assert "&gt;end</details>" in page
+    assert "<b><b>" not in page
+
+
+def test_a_metric_that_was_not_measured_is_named_with_the_reason():
+    record = make_record(unmeasured={"fvd": "torch is missing <here>"})
+    assert headline(record, "relight").unmeasured == (("fvd", "torch is missing <here>"),)
+    assert "- fvd was not measured: torch is missing &lt;here&gt;" in markdown(record)
+
+
+def test_the_page_names_metrics_that_were_not_measured(tmp_path):
+    record = make_record(unmeasured={"fvd": "torch is missing <here>"})
+    page = write_report_page(record, tmp_path / "report.html").read_text()
+    assert "<li>fvd was not measured: torch is missing &lt;here&gt;</li>" in page
 
 
 def test_an_embedded_metric_never_has_published_numbers_beside_it():
@@ -207,6 +298,30 @@ def test_csv_holds_every_number_in_full():
     failed = next(row for row in rows if row["outcome"] == "failed")
     assert (failed["value"], failed["note"]) == ("", "no face was found in 3 of 16 frames")
     assert {row["grade"] for row in rows if row["metric"] == "id"} == {"embedded"}
+
+
+def test_the_wanted_light_and_the_portrait_stand_beside_the_films(tmp_path):
+    record = make_record(methods=("a", "b"), clips=2, lights=("left",), videos=True)
+    lights = tuple(each.model_copy(update={"picture": "left.png"}) for each in record.lights)
+    portrait, driving = record.clips
+    cells = tuple(
+        each.model_copy(update={"reference": portrait.id})
+        for each in record.cells
+        if each.clip == driving.id
+    )
+    record = record.model_copy(update={"lights": lights, "cells": cells})
+    (tmp_path / "videos").mkdir()
+    for name in ("left.png", portrait.video, driving.video, cells[0].video):
+        (tmp_path / name).write_bytes(b"small")
+    page = write_report_page(record, tmp_path / "report.html").read_text()
+    viewer = json.loads(re.search(r'id="films">(.*?)</script>', page)[1])
+    assert [(film["title"], film["kind"]) for film in viewer["cases"][0]["films"]] == [
+        ("light", "picture"),
+        ("portrait", "still"),
+        ("driving", "film"),
+        ("a", "film"),
+    ]
+    assert any(url.startswith("data:image/png;base64,") for url in viewer["urls"])
 
 
 def test_large_films_stay_beside_the_page_and_missing_ones_are_left_out(tmp_path):

@@ -162,6 +162,16 @@ def summary(record: Record, mode: Mode, method: str, metric: str) -> Estimate:
     )
 
 
+def gaps(record: Record, mode: Mode, method: str, metric: str) -> float:
+    """Share of frames without a value, in 0..1: its mean over the cells that have a mean."""
+    shares = [
+        cell.gaps.get(metric, 0.0)
+        for cell in record.cells
+        if (cell.method, cell.mode) == (method, mode) and cell.values.get(metric) is not None
+    ]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
 def paired_tests(record: Record) -> list[PairedTest]:
     """Every two methods on every clip metric, on the cases that both have done.
 

@@ -4,13 +4,14 @@ import csv
 import io
 
 from evaluation.records.record import Record
-from evaluation.report.tables import headline
+from evaluation.report.headline import headline
 
 COLUMNS = (
     *("kind", "mode", "method", "clip", "identity", "light", "outcome"),
-    *("metric", "estimator", "grade", "value", "low", "high", "n", "missing", "note"),
+    *("metric", "estimator", "grade", "value", "low", "high", "n", "missing", "gaps", "note"),
 )
-"""`kind` is `summary` for a method's number of the headline table, `clip` for a cell's."""
+"""`kind` is `summary` for a method's number of the headline table, `clip` for a cell's; `gaps` is
+the share of frames without a value."""
 
 
 def csv_text(record: Record) -> str:
@@ -60,6 +61,7 @@ def _summaries(record: Record) -> list[dict[str, str | float | None]]:
                         "high": entry.high,
                         "n": entry.n,
                         "missing": entry.missing,
+                        "gaps": entry.gaps,
                         "note": entry.warning or line.unavailable,
                     }
                 )
@@ -86,6 +88,8 @@ def _cells(record: Record) -> list[dict[str, str | float | None]]:
                 "estimator": metric.estimator,
                 "grade": metric.grade,
                 "value": cell.values[metric.name],
+                "gaps": cell.gaps.get(metric.name, 0.0),
+                "note": cell.missing.get(metric.name, cell.reason),
             }
             for metric in record.metrics
             if metric.name in cell.values

@@ -3,7 +3,8 @@
 import re
 
 from evaluation.records.record import Record
-from evaluation.report.tables import EMBEDDED, INTERVALS, Column, Entry, Table, all_tables
+from evaluation.report.headline import all_tables
+from evaluation.report.tables import EMBEDDED, INTERVALS, PUBLISHED, Column, Entry, Table
 
 _NEEDS = r"% needs \usepackage{booktabs,textcomp} and \usepackage[T1]{fontenc}"
 _SPECIAL = {
@@ -41,12 +42,15 @@ def _table(table: Table) -> str:
     if table.published:
         rows.append(r"\midrule")
         rows += [
-            _row([f"\\textit{{{escape(name)} (published)}}", *(value or "--" for value in values)])
+            _row(
+                [f"\\textit{{{escape(name)} (as published)}}", *(value or "--" for value in values)]
+            )
             for name, values in table.published
         ]
     notes = ["Best in bold, second best underlined.", escape(INTERVALS)]
+    notes += [escape(note) for note in (table.whole, table.gaps) if note]
     if table.source:
-        notes.append(f"Published: {escape(table.source)}, only beside the same estimator.")
+        notes.append(f"{escape(table.source)}: {escape(PUBLISHED)}.")
     if any(column.embedded for column in table.columns):
         notes.append(f"$\\dagger$: {escape(EMBEDDED)}.")
     return "\n".join(
@@ -86,4 +90,5 @@ def _spread(entry: Entry) -> str:
     if entry.value is None:
         return ""
     told = f"{entry.interval} " if entry.interval else ""
-    return f"{{\\scriptsize ${told}_{{{entry.count.replace(' of ', '/')}}}$}}"
+    lacking = f", {escape(entry.lacking)}" if entry.lacking else ""
+    return f"{{\\scriptsize ${told}_{{{entry.count.replace(' of ', '/')}}}${lacking}}}"

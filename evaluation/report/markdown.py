@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 
 from evaluation.records.record import Record
-from evaluation.report.tables import EMBEDDED, INTERVALS, Entry, Table, all_tables
+from evaluation.report.headline import all_tables
+from evaluation.report.tables import EMBEDDED, INTERVALS, PUBLISHED, Entry, Table
 
 
 def markdown(record: Record) -> str:
@@ -30,13 +31,14 @@ def _table(table: Table) -> list[str]:
     rows = [_row(["Method", *heads]), _row(["---", *("---:" for _ in heads)])]
     rows += [_row([escape(line.name), *map(_entry, line.entries)]) for line in table.lines]
     rows += [
-        _row([f"*{escape(name)} (published)*", *(value or "–" for value in values)])
+        _row([f"*{escape(name)} (as published)*", *(value or "–" for value in values)])
         for name, values in table.published
     ]
     parts = [f"## {escape(table.title)}", "\n".join(rows)]
     parts.append(f"Best in bold, second best underlined. {INTERVALS}")
+    parts += [escape(note) for note in (table.whole, table.gaps) if note]
     if table.source:
-        parts.append(f"Published: {escape(table.source)}; only beside the same estimator.")
+        parts.append(f"{escape(table.source)}: {PUBLISHED}.")
     stand_ins = [column for column in table.columns if column.embedded]
     if stand_ins:
         named = ", ".join(f"{escape(c.title)}: {escape(c.estimator)}" for c in stand_ins)
@@ -50,6 +52,10 @@ def _table(table: Table) -> list[str]:
         for line in table.lines
         if line.unavailable
     ]
+    notes += [
+        f"- {escape(metric)} was not measured: {escape(reason)}"
+        for metric, reason in table.unmeasured
+    ]
     return parts + (["\n".join(notes)] if notes else [])
 
 
@@ -62,4 +68,5 @@ def _entry(entry: Entry) -> str:
         return "–"
     value = {1: f"**{entry.text}**", 2: f"<u>{entry.text}</u>"}.get(entry.place, entry.text)
     flag = " ⚠" if entry.warning else ""
-    return " ".join(part for part in (value + flag, entry.interval, entry.count) if part)
+    said = (value + flag, entry.interval, entry.count, escape(entry.lacking))
+    return " ".join(part for part in said if part)

@@ -3,13 +3,11 @@
 Films are played from files beside it; where all of them are small, they are put into the page.
 """
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from evaluation.pages import write_page
 from evaluation.plots import Plot
@@ -18,19 +16,9 @@ from evaluation.records.facts import CellFacts, MetricFacts, Mode
 from evaluation.records.record import Record
 from evaluation.records.statistics import PairedTest, paired_tests
 from evaluation.report.figures import figures, legend
-from evaluation.report.tables import (
-    EMBEDDED,
-    INTERVALS,
-    TITLES,
-    Ablation,
-    Entry,
-    Table,
-    ablations,
-    headline,
-)
-
-EMBED_BYTES = 8 << 20
-"""Films of up to so many bytes together are put into the page itself."""
+from evaluation.report.headline import TITLES, ablations, headline
+from evaluation.report.tables import EMBEDDED, INTERVALS, PUBLISHED, Ablation, Entry, Table
+from evaluation.report.viewer import clip_name, viewer
 
 SIGNIFICANT = 0.05
 
@@ -44,6 +32,7 @@ class ClipRow:
         clip: Name of the driving clip, and of the portrait's where there is another.
         identity: Whom it shows.
         entries: A number for each metric.
+        missing: Why there is none, by the metric's title.
         case: Number of its case in the viewer; None where it has no film.
     """
 
@@ -51,6 +40,7 @@ class ClipRow:
     clip: str
     identity: str
     entries: tuple[Entry, ...]
+    missing: tuple[tuple[str, str], ...]
     case: int | None
 
 
@@ -97,7 +87,7 @@ def write_report_page(record: Record, out: Path, *, before: Record | None = None
     Returns:
         ``out``.
     """
-    viewer, numbers = _viewer(record, out.parent)
+    films, numbers = viewer(record, out.parent)
     tests = paired_tests(record)
     return write_page(
         "report/report.html.j2",
@@ -105,11 +95,12 @@ def write_report_page(record: Record, out: Path, *, before: Record | None = None
         record=record,
         halves=[_half(record, mode, tests, numbers) for mode in record.modes()],
         keys=legend(record),
-        viewer=viewer,
+        viewer=films,
         comparison=None if before is None else compare(before, record),
         titles={metric.name: metric.title for metric in record.metrics},
         embedded=EMBEDDED,
         intervals=INTERVALS,
+        published=PUBLISHED,
         significant=SIGNIFICANT,
         questions=_questions(record),
         settings=_pairs(record.protocol.settings),
@@ -139,9 +130,13 @@ def _row(
 ) -> ClipRow:
     return ClipRow(
         cell,
-        _clip_name(record, cell),
+        clip_name(record, cell),
         record.identity(cell),
-        tuple(Entry(cell.values.get(metric.name)) for metric in metrics),
+        tuple(
+            Entry(cell.values.get(metric.name), gaps=cell.gaps.get(metric.name, 0.0))
+            for metric in metrics
+        ),
+        tuple((m.title, cell.missing[m.name]) for m in metrics if m.name in cell.missing),
         numbers.get(cell.case),
     )
 
@@ -154,48 +149,6 @@ def _test(record: Record, test: PairedTest) -> TestRow:
         winner = test.first if (found.value > 0) == metric.higher_is_better else test.second
     title = f"{metric.title}{'†' if metric.grade == 'embedded' else ''}"
     return TestRow(test, title, Entry(found.value, found.low, found.high, found.n), winner)
-
-
-def _clip_name(record: Record, cell: CellFacts) -> str:
-    name = record.clip(cell.clip).name
-    return f"{record.clip(cell.reference).name} driven by {name}" if cell.reference else name
-
-
-def _viewer(record: Record, folder: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """What the viewer plays, films by their number in ``urls``; and each case's number in it."""
-    named = {clip.video for clip in record.clips} | {cell.video for cell in record.cells}
-    films = {video: folder / video for video in sorted(named - {""}) if (folder / video).is_file()}
-    embed = sum(path.stat().st_size for path in films.values()) <= EMBED_BYTES
-    numbers = {video: number for number, video in enumerate(films)}
-    grouped: dict[str, list[CellFacts]] = {}
-    for cell in record.cells:
-        if cell.video in films:
-            grouped.setdefault(cell.case, []).append(cell)
-    viewer = {
-        "urls": [_url(video, path, embed) for video, path in films.items()],
-        "cases": [_case(record, cells, numbers) for cells in grouped.values()],
-    }
-    return viewer, {case: number for number, case in enumerate(grouped)}
-
-
-def _case(record: Record, cells: list[CellFacts], numbers: Mapping[str, int]) -> dict[str, Any]:
-    first, driving = cells[0], record.clip(cells[0].clip)
-    shown = [("driving", driving.video), *((cell.method, cell.video) for cell in cells)]
-    light = f" · light {first.light}" if first.light else ""
-    return {
-        "title": f"{_clip_name(record, first)}{light}",
-        "fps": driving.fps,
-        "films": [
-            {"title": title, "film": numbers[video]} for title, video in shown if video in numbers
-        ],
-    }
-
-
-def _url(video: str, path: Path, embed: bool) -> str:
-    if not embed:
-        return quote(video)
-    kind = {".webm": "video/webm", ".mkv": "video/x-matroska"}.get(path.suffix, "video/mp4")
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _questions(record: Record) -> list[tuple[str, int, float | None]]:

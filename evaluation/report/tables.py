@@ -1,14 +1,8 @@
-"""The tables of a report, before they are HTML, Markdown or LaTeX: values, places, intervals."""
+"""What a report's table is, before it is HTML, Markdown or LaTeX: values, places, intervals."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evaluation.records.facts import Mode
-from evaluation.records.published import TABLES
-from evaluation.records.record import Record
-from evaluation.records.statistics import LEVEL, Estimate, summary
-
-TITLES: dict[Mode, str] = {"relight": "Relighting", "animate": "Portrait animation"}
+from evaluation.records.statistics import LEVEL
 
 EMBEDDED = (
     "a stand-in with published precedent, for want of the standard weights; not to be held against "
@@ -17,9 +11,15 @@ EMBEDDED = (
 """What the dagger says."""
 
 INTERVALS = (
-    f"{LEVEL:.0%} intervals: bootstrap over identities (fewer than ten: Student's t over them); "
-    "n counts the values."
+    f"{LEVEL:.0%} intervals: bootstrap over identities (fewer than ten: Student's t over them; of "
+    "one alone there is none); n counts the values."
 )
+
+GAPS = "Frames without a value, such as those where no face was found, are left out of the means."
+"""Where there are any."""
+
+PUBLISHED = "as published, not measured by us; only beside metrics of the same estimator"
+"""What is said of published rows, after their source."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Column:
         estimator: Network or formula; empty for a question.
         definition: What is computed.
         published: Column of published tables that may stand beside it.
+        whole: Whether it is one value of all films together, such as FID.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Column:
     estimator: str = ""
     definition: str = ""
     published: str = ""
+    whole: bool = False
 
     @property
     def heading(self) -> str:
@@ -69,6 +71,7 @@ class Entry:
         missing: Values that were not there.
         place: 1 for the column's best, 2 for the second best, else 0.
         warning: Why it should not be trusted; empty where it may be.
+        gaps: Share of the frames behind it that have no value, in 0..1.
     """
 
     value: float | None = None
@@ -78,6 +81,7 @@ class Entry:
     missing: int = 0
     place: int = 0
     warning: str = ""
+    gaps: float = 0.0
 
     @property
     def text(self) -> str:
@@ -96,6 +100,14 @@ class Entry:
     def count(self) -> str:
         """How many values, of how many."""
         return f"n={self.n} of {self.n + self.missing}" if self.missing else f"n={self.n}"
+
+    @property
+    def lacking(self) -> str:
+        """Which share of the frames has no value; empty for none, or where no frame has any."""
+        if self.value is None or not self.gaps:
+            return ""
+        share = min(max(round(100 * self.gaps), 1), 99)  # never said to be none, or all
+        return f"{'<' if self.gaps < 0.005 else ''}{share}% of frames missing"
 
 
 @dataclass(frozen=True)
@@ -118,6 +130,7 @@ class Table:
         published: Names and values of published methods: a text a column, empty where the estimator
             is another one.
         source: Where those are from; empty for none.
+        unmeasured: Metrics that were asked for and not measured, and why.
     """
 
     title: str
@@ -125,6 +138,23 @@ class Table:
     lines: tuple[Line, ...]
     published: tuple[tuple[str, tuple[str, ...]], ...] = ()
     source: str = ""
+    unmeasured: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def whole(self) -> str:
+        """Said of metrics of all films together whose values have no interval; empty for none."""
+        titles = [
+            column.title
+            for number, column in enumerate(self.columns)
+            if column.whole and not any(line.entries[number].interval for line in self.lines)
+        ]
+        told = "one value of all films together, without an interval"
+        return f"{', '.join(titles)}: {told}." if titles else ""
+
+    @property
+    def gaps(self) -> str:
+        """Said where values stand on fewer frames than there are; empty where none do."""
+        return GAPS if any(entry.lacking for line in self.lines for entry in line.entries) else ""
 
     @property
     def warnings(self) -> list[tuple[str, str, str]]:
@@ -163,18 +193,6 @@ class Ablation:
         return replace(self.table, lines=lines)
 
 
-def all_tables(record: Record) -> list[Table]:
-    """Headline tables, each followed by its ablations, a line a value of the factor."""
-    return [
-        table
-        for mode in record.modes()
-        for table in (
-            headline(record, mode),
-            *(ablation.labelled for ablation in ablations(record, mode)),
-        )
-    ]
-
-
 def decimals(value: float) -> int:
     """Decimals that show a value as the field's tables do: three digits below one, else four."""
     size = abs(value)
@@ -185,127 +203,6 @@ def decimals(value: float) -> int:
     return min(max(digits - leading, 0), 8)
 
 
-def headline(record: Record, mode: Mode) -> Table:
-    """All methods on all metrics.
-
-    Args:
-        record: Of the benchmark.
-        mode: Which half of it.
-    """
-    sets = {(each.method, each.metric): each for each in record.sets if each.mode == mode}
-    votes = {(each.method, each.question): each for each in record.study}
-    measured = {metric for cell in record.cells if cell.mode == mode for metric in cell.values}
-    measured |= {metric for _, metric in sets}
-    columns = [
-        Column(
-            metric.name,
-            metric.title,
-            metric.higher_is_better,
-            metric.grade == "embedded",
-            metric.unit,
-            metric.estimator,
-            metric.definition,
-            "" if metric.grade == "embedded" else metric.published,
-        )
-        for metric in record.metrics
-        if metric.name in measured
-    ]
-    questions = list(dict.fromkeys(question for _, question in votes))
-    asked = [
-        Column(question, question, True, definition="Mean of the votes, from 1 to 5.")
-        for question in questions
-    ]
-
-    def entry(method: str, column: Column) -> Entry:
-        if (method, column.key) in sets:
-            found = sets[method, column.key]
-            return Entry(found.value, found.low, found.high, found.n, 0, 0, found.warning)
-        return _entry(summary(record, mode, method, column.key))
-
-    def vote(method: str, column: Column) -> Entry:
-        found = votes.get((method, column.key))
-        return Entry(found.value, found.low, found.high, found.votes) if found else Entry()
-
-    lines = [
-        Line(
-            method.name,
-            (
-                *(entry(method.name, column) for column in columns),
-                *(vote(method.name, column) for column in asked),
-            ),
-            method.unavailable,
-        )
-        for method in record.methods
-    ]
-    table = _placed(Table(TITLES[mode], (*columns, *asked), tuple(lines)))
-    return _with_published(table, record.protocol.published)
-
-
-def ablations(record: Record, mode: Mode) -> list[Ablation]:
-    """A table for each factor that two methods or more have."""
-    whole = headline(record, mode)
-    found = []
-    for factor in sorted({name for method in record.methods for name in method.factors}):
-        levels = {m.name: m.factors[factor] for m in record.methods if factor in m.factors}
-        if len(levels) > 1:
-            found.append(_ablation(whole, factor, levels))
-    return found
-
-
-def _ablation(whole: Table, factor: str, levels: Mapping[str, float | str]) -> Ablation:
-    numeric = all(isinstance(level, float) for level in levels.values())
-    lines = [line for line in whole.lines if line.name in levels]
-    if numeric:
-        lines.sort(key=lambda line: float(levels[line.name]))
-    table = _placed(Table(f"Ablation: {factor}", whole.columns, tuple(lines)))
-    return Ablation(factor, tuple(levels[line.name] for line in lines), numeric, table)
-
-
 def _zeros(size: float) -> int:
     """Zeros between the point and the first digit."""
     return -int(f"{size:e}".split("e")[1]) - 1
-
-
-def _entry(found: Estimate) -> Entry:
-    return Entry(found.value, found.low, found.high, found.n, found.missing)
-
-
-def _placed(table: Table) -> Table:
-    """With the best and the second best of each column; equal values share a place."""
-    columns = [
-        _places(column, [line.entries[number] for line in table.lines])
-        for number, column in enumerate(table.columns)
-    ]
-    lines = tuple(
-        replace(line, entries=tuple(column[row] for column in columns))
-        for row, line in enumerate(table.lines)
-    )
-    return replace(table, lines=lines)
-
-
-def _places(column: Column, entries: Sequence[Entry]) -> list[Entry]:
-    values = sorted(
-        {entry.value for entry in entries if entry.value is not None},
-        reverse=column.higher_is_better,
-    )
-    places = {value: place for place, value in enumerate(values[:2], 1)}
-    if len([entry for entry in entries if entry.value is not None]) < 2:
-        places = {}  # nothing to be better than
-    return [
-        replace(entry, place=0 if entry.value is None else places.get(entry.value, 0))
-        for entry in entries
-    ]
-
-
-def _with_published(table: Table, key: str) -> Table:
-    """With the published rows, where at least one column was measured by the same estimator."""
-    known = TABLES.get(key)
-    if known is None:
-        return table
-    rows = tuple(
-        (name, tuple(values.get(column.published, "") for column in table.columns))
-        for name, values in known.rows.items()
-    )
-    if not any(any(values) for _, values in rows):
-        return table
-    return replace(table, published=rows, source=known.source)
