@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from evaluation.study.from_record import study_cells
 from evaluation.study.plan import StudyCell, plan_trials, read_cells, williams, write_cells
+from evaluation.study.session import Study
 from evaluation.study.summary import krippendorff, summarise, summarise_study
 from evaluation.study.votes import VoteKey, Votes, VoteStore, read_votes
 from infra.errors import LakeError, UsageError
@@ -88,6 +89,18 @@ def test_a_method_without_a_film_leaves_its_place_to_the_others():
     assert sizes == {"videos/s0.mp4": 2, "videos/s1.mp4": 3}
 
 
+def test_a_benchmark_of_which_nothing_can_be_rated_says_so(tmp_path):
+    write_cells(tmp_path, [])
+    with pytest.raises(UsageError, match="every method failed"):
+        Study(tmp_path)
+    assert not (tmp_path / "votes.jsonl").exists()
+    with VoteStore(tmp_path / "votes.jsonl") as store:  # votes on films of an earlier run
+        store.vote(VoteKey("Ada", "gone", "light"), 4)
+    found = summarise_study(tmp_path)
+    assert found is not None
+    assert (found["votes"], found["strays"], found["methods"]) == (0, 1, {})
+
+
 def test_light_is_asked_where_it_can_be_seen():
     assert [each.key for each in cell("m", "s").questions()] == ["light", "identity", "quality"]
     assert [each.key for each in cell("m", "s", picture=False).questions()] == [
@@ -118,7 +131,7 @@ def test_cells_that_cannot_be_shown_are_refused(tmp_path, change, said):
         read_cells(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '[{"id": "a"}]', "[]"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", '[{"id": "a"}]'])
 def test_a_list_of_cells_that_is_none_is_refused(tmp_path, text):
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(UsageError):

@@ -111,6 +111,8 @@ class Trial:
 def write_cells(run_folder: Path, cells: Sequence[StudyCell]) -> Path:
     """Write what may be rated; the benchmark does, once its films are in the run folder.
 
+    Where every method failed, that is nothing: the list is empty, and `session.Study` says so.
+
     Returns:
         The file.
 
@@ -129,7 +131,7 @@ def read_cells(run_folder: Path) -> tuple[StudyCell, ...]:
     """What `write_cells` wrote.
 
     Raises:
-        UsageError: There is nothing to be rated, or the file cannot be understood.
+        UsageError: There is no such list, it cannot be understood, or a film is missing.
     """
     path = run_folder / CELLS_FILE
     try:
@@ -198,11 +200,6 @@ def williams(n: int) -> list[list[int]]:
 
 
 def _check(run_folder: Path, cells: Sequence[StudyCell]) -> None:
-    if not cells:
-        raise UsageError(
-            f"no film in {run_folder} can be rated: every method failed, or there was none",
-            hint="limelight benchmark report says why",
-        )
     optional = {"light_picture"}
     for cell in cells:
         for field in fields(cell):

@@ -9,6 +9,7 @@ from string import ascii_uppercase
 from evaluation.study.plan import SCORES, Question, StudyCell, Trial, plan_trials, read_cells
 from evaluation.study.votes import VOTES_FILE, VoteKey, Votes, VoteStore
 from infra.digests import digest_json
+from infra.errors import UsageError
 
 NAME_LENGTH = 40
 """Characters of a participant's name, at most."""
@@ -84,6 +85,11 @@ class Study:
         self, run_folder: Path, *, seed: int | None = None, trials: int | None = None
     ) -> None:
         self._cells = read_cells(run_folder)
+        if not self._cells:
+            raise UsageError(
+                f"no film in {run_folder} can be rated: every method failed, or there was none",
+                hint="its report says why",
+            )
         self._store = VoteStore(run_folder / VOTES_FILE)
         try:
             design = self._store.begin(seed=seed, trials=trials)
