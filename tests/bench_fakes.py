@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.cells.cell import Case, LightTarget, Subject
-from evaluation.cells.worker import Maker
+from evaluation.makers import Maker
 from evaluation.methods.base import FilmLike, Light, Method, MethodError, Picture, Scratch
 from evaluation.metrics.base import (
     CaseFeatures,
@@ -20,6 +20,7 @@ from evaluation.metrics.base import (
     Role,
 )
 from evaluation.protocols.lossless import keep_film
+from infra.errors import WeightsError
 
 SIZE, FRAMES = 16, 5
 
@@ -47,6 +48,14 @@ def case(root: Path, seed: int = 0) -> Case:
     return Case("relight", subject(root, seed), None, light(seed))
 
 
+SETUP = {
+    "setup": OSError("no such model"),
+    "weights": WeightsError("the weight net is not here", hint="pull it"),
+    "memory": MemoryError("1 GiB"),
+}
+"""Why a `Fake` cannot be set up."""
+
+
 class Fake(Method):
     """Adds to all pixels; or fails in a way of one's choice."""
 
@@ -63,8 +72,8 @@ class Fake(Method):
         return "its weights are not here" if self._way == "unavailable" else ""
 
     def setup(self) -> None:
-        if self._way == "setup":
-            raise OSError("no such model")
+        if self._way in SETUP:
+            raise SETUP[self._way]
         self._note("setup")
 
     def relight(self, driving: FilmLike, light: Light, scratch: Scratch) -> Iterator[Picture]:

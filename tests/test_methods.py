@@ -339,7 +339,7 @@ def test_values_of_a_commands_environment_are_never_told(noise, scratch):
     program = "import os, sys; sys.exit('no entry with ' + os.environ['KEY'])"
     env = {"KEY": "t0p-secret", "MODE": "1"}
     method = running(program, "{output}", env=env)
-    with pytest.raises(MethodError, match="no entry with [$]KEY$") as error:
+    with pytest.raises(MethodError, match=r"no entry with \$KEY$") as error:
         list(method.relight(noise, LEFT, scratch))
     told = [str(error.value), str(method.options())]
     told += [str(shown("command", {"argv": ["x", "{output}"], "env": env}))]

@@ -3,21 +3,20 @@
 import errno
 import os
 import platform
-import resource
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.cells.cell import Cell
+from evaluation.cells.meter import Held, Meter
 from evaluation.cells.places import Places
-from evaluation.cells.rows import Row, about, failed
+from evaluation.cells.rows import Outcome, Row, about, failed
 from evaluation.methods.base import Method, MethodError, Picture, Scratch
 from evaluation.protocols.lossless import DamagedFilm, check_picture, keep_film
 from infra.errors import LakeError
@@ -27,17 +26,25 @@ _END = object()
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-def generate(method: Method, cell: Cell, places: Places, scratch: Path) -> Row:
+def generate(
+    method: Method,
+    cell: Cell,
+    places: Places,
+    scratch: Path,
+    others: Held = Held(),  # noqa: B008 - frozen
+) -> Row:
     """Let a method, which is set up, make its film of a cell.
 
     Whatever is wrong with the method or with its film is the row's reason. What is wrong with the
-    machine is raised: it says nothing of the method.
+    machine is raised: it says nothing of the method. Nor does a GPU that others have filled: the
+    row is `unavailable`, and is tried again by the next run.
 
     Args:
         method: The cell's.
         cell: What it is given.
         places: Where the film is kept.
         scratch: Folder for its temporary files.
+        others: What this process holds that is not the method's (`Meter`).
 
     Raises:
         DamagedFilm: What the method was given is not what was written.
@@ -45,13 +52,13 @@ def generate(method: Method, cell: Cell, places: Places, scratch: Path) -> Row:
         MemoryError: There is not enough memory.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=scratch) as folder, Meter() as meter:
+    with TemporaryDirectory(dir=scratch) as folder, Meter(others) as meter:
         given = Scratch(Path(folder), cell.case.draw, cell.case.name)
         pictures = _asked(method, cell, given, meter)
         try:
             film = keep_film(places.films, pictures, cell.subject.film.fps)
         except _UselessError as error:
-            return failed(cell, str(error))
+            return failed(cell, str(error), outcome=error.outcome)
     return Row(
         cell.id,
         about(cell),
@@ -62,41 +69,6 @@ def generate(method: Method, cell: Cell, places: Places, scratch: Path) -> Row:
         peak_gpu_bytes=meter.peak_gpu_bytes,
         made=machine(),
     )
-
-
-class Meter:
-    """Seconds and memory that a method takes; a context manager around its work.
-
-    The memory is the whole process's: what torch and the models hold is part of it.
-
-    Attributes:
-        seconds: Spent so far between `start` and `stop`.
-        peak_bytes: Most memory that the process held within; known afterwards.
-        peak_gpu_bytes: Most memory that torch held on a GPU; None where there is none.
-    """
-
-    seconds = 0.0
-    peak_bytes = 0
-    peak_gpu_bytes: int | None = None
-
-    def __enter__(self) -> Self:
-        _forget_peak()
-        if cuda := _cuda():
-            cuda.reset_peak_memory_stats()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.peak_bytes = _peak()
-        if cuda := _cuda():
-            self.peak_gpu_bytes = int(cuda.max_memory_allocated()) or None
-
-    def start(self) -> None:
-        """The method's turn begins."""
-        self._since = perf_counter()
-
-    def stop(self) -> None:
-        """Its turn ends: the film is written on nobody's account."""
-        self.seconds += perf_counter() - self._since
 
 
 def machine() -> dict[str, Any]:
@@ -116,6 +88,10 @@ def machine() -> dict[str, Any]:
 
 class _UselessError(Exception):
     """The method, or what it gave, is of no use; the message says why."""
+
+    def __init__(self, reason: str, outcome: Outcome = "failed") -> None:
+        super().__init__(reason)
+        self.outcome = outcome
 
 
 def _asked(method: Method, cell: Cell, scratch: Scratch, meter: Meter) -> Iterator[NDArray[Any]]:
@@ -155,7 +131,8 @@ def _timed(
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _FULL:
             raise
-        raise _UselessError(f"{type(error).__name__}: {error}") from error
+        outcome: Outcome = "unavailable" if _gpu_is_full(error) else "failed"
+        raise _UselessError(f"{type(error).__name__}: {error}", outcome) from error
 
 
 def _ask(method: Method, cell: Cell, scratch: Scratch) -> Iterator[Picture]:
@@ -170,24 +147,6 @@ def _ask(method: Method, cell: Cell, scratch: Scratch) -> Iterator[Picture]:
     return iter(method.animate(driving, portrait, scratch))
 
 
-def _cuda() -> Any:
-    """Torch's CUDA, where it is in use; None else."""
+def _gpu_is_full(error: Exception) -> bool:
     torch = sys.modules.get("torch")
-    return torch.cuda if torch is not None and torch.cuda.is_available() else None
-
-
-def _forget_peak() -> None:
-    """Let the kernel's high-water mark begin anew; where that is not allowed it stays older."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def _peak() -> int:
-    """Most bytes that this process ever had in memory since `_forget_peak`."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line) * 1024
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)

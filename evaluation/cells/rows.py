@@ -28,13 +28,17 @@ class Row:
 
     Attributes:
         cell: Its id.
-        about: Whose it is, for people and for joining (`about`), in JSON types.
-        outcome: `done`; `failed`, the method could not; `unavailable`, it lacks what it needs.
+        about: Whose it was when it was made (`about`), in JSON types; a later run may call the
+            same otherwise. Rows and cells are joined by `cell` alone.
+        outcome: `done`; `failed`, the method could not; `unavailable`, it lacks what it needs
+            here and now, so that the next run tries again.
         reason: Why it is not `done`; empty where it is.
         film: What the method made; None where it is not `done`.
         seconds_per_frame: Seconds inside the method, for each frame; None where not `done`.
-        peak_bytes: Most memory that the process held meanwhile; None where not `done`.
-        peak_gpu_bytes: Most memory of a GPU that torch held; None where none was used.
+        peak_bytes: Most memory that the method and its child processes held meanwhile, beyond
+            what its process held without it; None where not `done`.
+        peak_gpu_bytes: Most memory of a GPU that it held through torch in its process, likewise;
+            None where none was used.
         made: Machine and versions at the time, in JSON types.
     """
 
@@ -103,7 +107,7 @@ class Row:
 
 
 def about(cell: Cell) -> dict[str, Any]:
-    """What a row says of its cell: ids and names, no paths."""
+    """What a row says of its cell to people: ids, and names as they are now; no paths."""
     reference, light = cell.reference, cell.light
     return {
         "method": cell.method,

@@ -3,10 +3,10 @@
 Films are decoded, looked at and written within the worker; what goes back to the driver is small.
 """
 
+import gc
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from importlib import import_module
 from pathlib import Path
 from socket import gethostname
 from typing import Any, TypedDict
@@ -16,8 +16,10 @@ from evaluation.cells.cell import Cell
 from evaluation.cells.generate import generate
 from evaluation.cells.inputs import Input, wanted
 from evaluation.cells.measure import BATCH, measure
+from evaluation.cells.meter import Held
 from evaluation.cells.places import Places
 from evaluation.cells.rows import Row, failed
+from evaluation.makers import Maker, made
 from evaluation.methods.base import Method
 from evaluation.metrics.base import Extractor, Role
 from evaluation.protocols.lossless import DamagedFilm, Film
@@ -25,18 +27,6 @@ from infra.engine.base import Note
 from infra.errors import LakeError, LimelightError, UsageError
 
 FACTORY = "evaluation.cells.worker:CellWorker"
-
-
-class Maker(TypedDict):
-    """How to make a method or a metric in another process.
-
-    Attributes:
-        factory: ``"package.module:callable"``.
-        arguments: Keyword arguments, of JSON types.
-    """
-
-    factory: str
-    arguments: dict[str, Any]
 
 
 class Answer(TypedDict):
@@ -96,10 +86,11 @@ class CellWorker:
         self._retry = retry
         self._batch = batch
         self._cache = FeatureCache(self._places.features)
-        self._wanted = wanted(_made(maker) for maker in metrics)
+        self._wanted = wanted(made(maker) for maker in metrics)
         self._ready: dict[str, Extractor] = {}
         self._at_work: tuple[str, Method] | None = None
-        self._unusable: dict[str, Row] = {}
+        self._unusable: dict[str, str] = {}
+        self._others = Held()
 
     def run(self, payload: Mapping[str, Any], note: Note) -> Answer:
         """Do what is missing of an item.
@@ -116,7 +107,15 @@ class CellWorker:
             measured, failures = self._measure(given.film, given.roles)
         except DamagedFilm as error:
             raise _given(error) from error
-        return _answer("", "done", "", given.film, False, measured, failures)
+        return Answer(
+            cell="",
+            outcome="done",
+            reason="",
+            film=given.film.digest,
+            generated=False,
+            measured=measured,
+            failures=failures,
+        )
 
     def close(self) -> None:
         """Let go of the models."""
@@ -130,18 +129,26 @@ class CellWorker:
         generated = not self._stands(row)
         if row is None or generated:
             row = self._generate(cell, note)
-        if row.film is None:
-            return _answer(cell.id, row.outcome, row.reason, None, generated, 0, {})
-        note(f"measure {cell.method} {cell.subject.name}")
-        try:
-            measured, failures = self._measure(row.film, ("output",))
-        except DamagedFilm as error:
-            if generated:
-                raise
-            with suppress(FileNotFoundError):
-                error.path.unlink()
-            return self._cell(cell, note)
-        return _answer(cell.id, row.outcome, row.reason, row.film, generated, measured, failures)
+        measured, failures = 0, dict[str, str]()
+        if row.film:
+            note(f"measure {cell.method} {cell.subject.name}")
+            try:
+                measured, failures = self._measure(row.film, ("output",))
+            except DamagedFilm as error:
+                if generated:
+                    raise
+                with suppress(FileNotFoundError):
+                    error.path.unlink()
+                return self._cell(cell, note)
+        return Answer(
+            cell=cell.id,
+            outcome=row.outcome,
+            reason=row.reason,
+            film=row.film.digest if row.film else "",
+            generated=generated,
+            measured=measured,
+            failures=failures,
+        )
 
     def _stands(self, row: Row | None) -> bool:
         """Whether a row need not be made again."""
@@ -153,52 +160,48 @@ class CellWorker:
 
     def _generate(self, cell: Cell, note: Note) -> Row:
         note(f"generate {cell.method} {cell.subject.name}")
-        found = self._method(cell)
-        if isinstance(found, Method):
+        method = self._method(cell)
+        if isinstance(method, str):
+            row = failed(cell, method, outcome="unavailable")
+        else:
             try:
                 with _one_thread():
-                    row = generate(found, cell, self._places, self._scratch)
+                    row = generate(method, cell, self._places, self._scratch, self._others)
             except DamagedFilm as error:
                 raise _given(error) from error
-        else:
-            row = failed(cell, found.reason, outcome=found.outcome)
         row.write(self._places)
         return row
 
-    def _method(self, cell: Cell) -> Method | Row:
-        """The cell's method, set up; or a row that says why it cannot be."""
+    def _method(self, cell: Cell) -> Method | str:
+        """The cell's method, set up; or why it cannot be used on this machine as it is now."""
         if self._at_work and self._at_work[0] == cell.method:
             return self._at_work[1]
         if cell.method in self._unusable:
             return self._unusable[cell.method]
         self._part()
-        method: Method = _made(self._makers[cell.method])
+        self._others = Held.now()
+        method: Method = made(self._makers[cell.method])
         reason = method.unavailable()
+        if not reason:
+            if method.digest != cell.method_digest:
+                raise UsageError(
+                    f"on {gethostname()}, {cell.method} is another method: {method.digest}, not"
+                    f" {cell.method_digest}",
+                    hint="every machine needs the same version of Limelight, the same weights",
+                )
+            reason = _set_up(method)
         if reason:
-            self._unusable[cell.method] = failed(cell, reason, outcome="unavailable")
-            return self._unusable[cell.method]
-        if method.digest != cell.method_digest:
-            raise UsageError(
-                f"on {gethostname()}, {cell.method} is another method: {method.digest}, not"
-                f" {cell.method_digest}",
-                hint="every machine needs the same version of Limelight, and the same weights",
-            )
-        try:
-            method.setup()
-        except (MemoryError, LakeError):
-            raise
-        except Exception as error:
-            why = f"it could not be set up: {type(error).__name__}: {error}"
-            self._unusable[cell.method] = failed(cell, why)
-            return self._unusable[cell.method]
+            self._unusable[cell.method] = reason
+            return reason
         self._at_work = (cell.method, method)
         return method
 
     def _part(self) -> None:
-        """Let go of the method at work."""
+        """Let go of the method at work, and of its memory."""
         if self._at_work:
             self._at_work[1].close()
         self._at_work = None
+        gc.collect()
 
     def _measure(self, film: Film, roles: Iterable[Role]) -> tuple[int, dict[str, str]]:
         """Look at a film for what is not in the cache; how many looked, and who failed."""
@@ -210,16 +213,18 @@ class CellWorker:
         missing = [each for each in sorted(asked) if self._cache.load(film.digest, each) is None]
         if not missing:
             return 0, {}
-        failures = self._set_up({each: asked[each] for each in missing})
+        before = Held.now()
+        failures = self._load({each: asked[each] for each in missing})
         ready = [self._ready[each] for each in missing if each not in failures]
         with _one_thread():
             found = measure(film, ready, self._batch)
         for digest, features in found.features.items():
             self._cache.store(film.digest, digest, features)
         failures |= found.failures
+        self._others += Held.now() - before
         return len(missing), {asked[digest].name: why for digest, why in failures.items()}
 
-    def _set_up(self, extractors: Mapping[str, Extractor]) -> dict[str, str]:
+    def _load(self, extractors: Mapping[str, Extractor]) -> dict[str, str]:
         """Load those that are not loaded yet; why some cannot be, by digest."""
         failures = {}
         for digest, extractor in extractors.items():
@@ -236,13 +241,27 @@ class CellWorker:
         return failures
 
 
-def _made(maker: Maker) -> Any:
-    module, _, name = maker["factory"].partition(":")
-    return getattr(import_module(module), name)(**maker["arguments"])
+def _set_up(method: Method) -> str:
+    """Load its models; why that cannot be, in words, empty where it went well.
+
+    Whatever it is, it says nothing of any film: a package or a weight is missing, or there is not
+    enough memory, here and now.
+    """
+    try:
+        method.setup()
+    except LimelightError as error:
+        return f"it could not be set up: {error.message}"
+    except Exception as error:
+        return f"it could not be set up: {type(error).__name__}: {error}"
+    return ""
 
 
 def _one_thread() -> AbstractContextManager[None]:
-    """Sums in one order, whichever engine is at work: torch gets one thread, where it is in use."""
+    """Sums in one order, whichever engine is at work: torch gets one thread, where it is in use.
+
+    A worker's process is born with one thread for every library. In a driver's own process, where
+    tests and debugging run, only torch is told so, and only once something has imported it.
+    """
     if "torch" not in sys.modules:
         return nullcontext()
     from stages.models.nets import one_thread
@@ -255,24 +274,3 @@ def _given(error: DamagedFilm) -> LakeError:
     with suppress(FileNotFoundError):
         error.path.unlink()
     return LakeError(f"{error}", hint="run the same command again: the clip is cut anew")
-
-
-def _answer(
-    cell: str,
-    outcome: str,
-    reason: str,
-    film: Film | None,
-    generated: bool,
-    measured: int,
-    failures: dict[str, str],
-) -> Answer:
-    digest = film.digest if film else ""
-    return Answer(
-        cell=cell,
-        outcome=outcome,
-        reason=reason,
-        film=digest,
-        generated=generated,
-        measured=measured,
-        failures=failures,
-    )

@@ -1,0 +1,139 @@
+"""What a method costs: the seconds within it, and the memory that it holds."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from time import perf_counter
+from typing import Any, Self
+
+import psutil
+
+_EVERY = 0.1
+"""Seconds between two looks at child processes."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Memory that this process holds, in bytes.
+
+    Attributes:
+        resident: Of the machine's.
+        gpu: Of a GPU's, through torch.
+    """
+
+    resident: int = 0
+    gpu: int = 0
+
+    @classmethod
+    def now(cls) -> Self:
+        """At this moment."""
+        cuda = _cuda()
+        return cls(_resident(), int(cuda.memory_allocated()) if cuda else 0)
+
+    def __add__(self, other: "Held") -> "Held":
+        return Held(self.resident + other.resident, self.gpu + other.gpu)
+
+    def __sub__(self, other: "Held") -> "Held":
+        return Held(self.resident - other.resident, self.gpu - other.gpu)
+
+
+class Meter:
+    """Seconds and memory that a method takes; a context manager around its work.
+
+    A worker holds more than the method that is at work: what it started with, and the models of
+    metrics. That is told as ``others``, and taken off. What child processes hold is added; they
+    are looked at ten times a second, so that a shorter peak of theirs may be missed.
+
+    Args:
+        others: What this process holds that is not the method's.
+
+    Attributes:
+        seconds: Spent so far between `start` and `stop`.
+        peak_bytes: Most memory that the method held within; known afterwards.
+        peak_gpu_bytes: Most memory of a GPU that it held through torch in this process; None
+            where there was none.
+    """
+
+    seconds = 0.0
+    peak_bytes = 0
+    peak_gpu_bytes: int | None = None
+
+    def __init__(self, others: Held = Held()) -> None:
+        self._others = others
+        self._seen = 0
+        self._over = Event()
+        self._watch = Thread(target=self._look, name="meter", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._exact = _forget_peak()
+        if cuda := _cuda():
+            cuda.reset_peak_memory_stats()
+        self._watch.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._watch.join()
+        own = _peak() if self._exact else _resident()
+        self.peak_bytes = max(own, self._seen) - self._others.resident
+        self.peak_bytes = max(self.peak_bytes, 0)
+        if cuda := _cuda():
+            peak = int(cuda.max_memory_allocated()) - self._others.gpu
+            self.peak_gpu_bytes = peak if peak > 0 else None
+
+    def start(self) -> None:
+        """The method's turn begins."""
+        self._since = perf_counter()
+
+    def stop(self) -> None:
+        """Its turn ends: the film is written on nobody's account."""
+        self.seconds += perf_counter() - self._since
+
+    def _look(self) -> None:
+        """Note the most that this process and its children hold together."""
+        while not self._over.wait(_EVERY):
+            self._seen = max(self._seen, _resident() + sum(map(_resident, _descendants())))
+
+
+def _cuda() -> Any:
+    """Torch's CUDA, where it is in use; None else."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None
+
+
+def _resident(pid: int | None = None) -> int:
+    """Bytes of memory that a process holds; 0 where it has ended, None stands for this one."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _descendants() -> list[int]:
+    """Children of this process, and theirs. Where the kernel does not list them there are none."""
+    found, left = [], ["self"]
+    while left:
+        for told in Path("/proc", left.pop(), "task").glob("*/children"):
+            try:
+                children = told.read_text().split()
+            except OSError:  # it has just ended
+                continue
+            found += [int(child) for child in children]
+            left += children
+    return found
+
+
+def _forget_peak() -> bool:
+    """Let the kernel's high-water mark begin anew; whether that is allowed."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak() -> int:
+    """Most bytes that this process had in memory since `_forget_peak`."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line) * 1024
