@@ -59,6 +59,21 @@ class Gap(SetMetric):
         return SetValue(value, outputs.films, reals.films, "")
 
 
+class Named(Brightness):
+    """A metric under a name of one's choice, that asks for features as ours do."""
+
+    def __init__(self, name="sum", power=2.0):
+        super().__init__(power)
+        self._name = name
+
+    @property
+    def info(self):
+        return replace(super().info, name=self._name)
+
+    def frames(self, case):
+        return case.of("output", "sums")["sums"]
+
+
 @dataclass
 class Bench:
     """A lake with films, and whatever rows and features a test puts there."""
@@ -174,7 +189,8 @@ def test_rows_made_under_other_names_tell_those_of_this_run(clips):
 def test_features_that_were_never_found_leave_no_value_and_a_reason(clips):
     cell = clips.cells[0]
     clips.done(cell, sums=None, film=Film(clips.places.film("x"), "x", 5, 16, Fraction(25)))
-    found = next(each for each in clips.record().cells if each.id == cell.id)
+    record = clips.record(metrics=[Named()])
+    found = next(each for each in record.cells if each.id == cell.id)
     assert found.values == {"sum": None}
     assert found.missing == {"sum": "sums found nothing in the output film"}
     failures = {cell.id: {"sums": "RuntimeError: no such operator", "other": "not asked"}}
@@ -193,6 +209,15 @@ def test_what_failed_in_a_driving_film_is_told_of_its_cells(clips):
     assert told == {"sums: no face"}
     told = {cell.missing["sum"] for cell in record.cells if cell.clip != driver}
     assert told == {"the feature 'missing' is missing"}
+
+
+def test_a_clip_s_features_are_read_once_for_all_methods(clips, monkeypatch):
+    read, load = [], FeatureCache.load
+    monkeypatch.setattr(
+        FeatureCache, "load", lambda self, *key: read.append(key) or load(self, *key)
+    )
+    clips.record(metrics=[Named("one"), Named("other"), Named("third", power=3.0)])
+    assert len(read) == len(set(read)) == 2 * (2 + 4)  # extractors; driving films and outputs
 
 
 def test_a_metric_that_refuses_a_cell_is_quoted(clips):

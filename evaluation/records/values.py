@@ -73,12 +73,12 @@ class CellReader:
                 frames = np.asarray(metric.frames(case), np.float64)
             except (ValueError, KeyError) as error:
                 told.means[name] = None
-                told.missing[name] = self._reason(cell, row, metric, error)
+                told.missing[name] = self._reason(cell, metric, error)
                 continue
             _take(told, name, frames)
         return told
 
-    def _reason(self, cell: Cell, row: Row, metric: Metric, error: Exception) -> str:
+    def _reason(self, cell: Cell, metric: Metric, error: Exception) -> str:
         """Why a metric raised: because of an extractor that did, or by its own words."""
         films, asked = films_of(cell.case), metric.extractors()
         looks = [cell.id, *(films[role].digest for role in asked if role in films)]
@@ -93,16 +93,7 @@ class CellReader:
         )
         if raised:
             return "; ".join(raised)
-        if isinstance(error, ValueError):
-            return str(error)
-        if row.film:
-            films["output"] = row.film
-        unseen = [
-            f"{extractor.name} found nothing in the {role} film"
-            for role, extractor in asked.items()
-            if role in films and self._cache.load(films[role].digest, extractor.digest) is None
-        ]
-        return "; ".join(unseen) or f"the feature {error} is missing"
+        return str(error) if isinstance(error, ValueError) else f"the feature {error} is missing"
 
 
 def set_values(
