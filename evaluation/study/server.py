@@ -17,12 +17,11 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from evaluation.pages import render_page
+from evaluation.study import PORT
 from evaluation.study.plan import MEDIA_TYPES
 from evaluation.study.ranges import byte_range
 from evaluation.study.session import NAME_LENGTH, Study, unfinished
 from infra.errors import LakeError, UsageError
-
-PORT = 8765
 
 _MOST_BODY = 16_384
 _CHUNK = 1 << 16
