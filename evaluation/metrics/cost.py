@@ -44,7 +44,7 @@ class SecondsPerFrame(_Fact):
 
 
 class PeakMemory(_Fact):
-    """Memory of the process."""
+    """Main memory of the method and of its child processes."""
 
     fact, per_unit = "peak_bytes", float(2**20)
 
@@ -59,5 +59,8 @@ class PeakMemory(_Fact):
             range=(0.0, float("inf")),
             estimator="the operating system's account",
             grade="standard",
-            definition="The most memory that the method held while it made the clip.",
+            definition=(
+                "The most main memory that the method and its child processes held while it made"
+                " the clip, beyond what its process held without it. A GPU's is not in it."
+            ),
         )
