@@ -1,6 +1,8 @@
 """Methods that are judged: what they give back, and how they say that they cannot."""
 
+import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +21,7 @@ from evaluation.methods.dpr import dpr_light, with_luminance
 from evaluation.methods.registry import METHODS, make_method, pinned, shown
 from evaluation.protocols.lossless import Film, write_film
 from infra.errors import UsageError
-from infra.processes import members
+from infra.processes import Process, members
 from stages.face_fit import FaceFitter
 from stages.models.light import LUMINANCE
 from stages.models.spherical_harmonics import far_lamp, shade
@@ -390,6 +392,51 @@ def test_a_command_leaves_no_process(noise, scratch, tmp_path):
     with pytest.raises(MethodError, match="holds no pictures"):
         list(running(program, str(note), "{output}").relight(noise, LEFT, scratch))
     assert members(int(note.read_text())) == []
+
+
+DETACHED = """
+import os, subprocess, sys, time
+program = "import time; time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-S", "-c", program], start_new_session=True)
+with open(sys.argv[1] + ".half", "w") as file:
+    file.write(str(child.pid))
+os.rename(sys.argv[1] + ".half", sys.argv[1])
+time.sleep(float(sys.argv[2]))
+"""
+"""Starts a program in a session of its own, and tells its number."""
+
+
+def test_what_a_command_detached_ends_with_it(noise, scratch, tmp_path):
+    note = tmp_path / "pid"
+    with pytest.raises(MethodError, match="holds no pictures"):
+        list(running(DETACHED, str(note), "0", "{output}").relight(noise, LEFT, scratch))
+    assert Process.find(int(note.read_text())) is None
+
+
+def test_what_a_command_detached_ends_with_a_killed_worker(tmp_path):
+    note = tmp_path / "pid"
+    ours = (
+        "import sys; from pathlib import Path; from evaluation.methods.confined import run_confined"
+        "\nhere = Path(sys.argv[1]).parent"
+        "\nrun_confined(sys.argv[2:], log=here / 'log', cwd=here, env={}, seconds=60, memory=0)"
+    )
+    argv = [sys.executable, "-I", "-S", "-c", DETACHED, str(note), "60"]
+    worker = subprocess.Popen([sys.executable, "-c", ours, str(note), *argv])
+    try:
+        assert soon(note.exists)
+    finally:
+        worker.kill()
+        worker.wait()
+    pid = int(note.read_text())
+    assert soon(lambda: Process.find(pid) is None)
+
+
+def soon(holds) -> bool:
+    """Whether something comes true within ten seconds."""
+    until = time.monotonic() + 10
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.02)
+    return bool(holds())
 
 
 def test_a_damaged_picture_is_an_error(elsewhere, noise, scratch):

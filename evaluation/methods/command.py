@@ -70,7 +70,7 @@ class CommandOptions(MethodOptions):
     output: str = Field("output", pattern=r"^[\w-][\w.-]*$")
     """Name of what it makes. With an ending, such as `made.mp4`, it is a film; without, a folder,
     which is there and empty, for pictures that are named in their order."""
-    seconds: float = Field(3600.0, gt=0)
+    seconds: float = Field(3600.0, gt=0, le=1e6)
     """Time limit for one film."""
     memory: float = Field(32.0, ge=0)
     """Limit in GiB on the address space of each of its processes; 0 for none, as programs on CUDA

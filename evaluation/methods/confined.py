@@ -1,17 +1,17 @@
 """A program run within limits of time and memory, of which no process is left behind."""
 
 import os
-import resource
 import select
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.processes import die_with_parent, kill_session
+from evaluation.methods import warden
+from infra.processes import kill_session
 
+_PATIENCE = 15.0  # seconds in which a warden has ended what it watches over
 _TAIL = 8000  # bytes of what it printed that are told
 
 
@@ -37,9 +37,9 @@ def run_confined(
     seconds: float,
     memory: int,
 ) -> Ending:
-    """Run a program in a session of its own, and end every process of it.
+    """Run a program, and end every process of it (`evaluation.methods.warden`).
 
-    If we are killed, so is the program.
+    If we are killed, so is the program with all that it started.
 
     Args:
         argv: The program and its arguments; no shell sees them.
@@ -52,10 +52,11 @@ def run_confined(
     Raises:
         OSError: This interpreter cannot be started again.
     """
-    trampoline = [sys.executable, "-P", "-m", __name__, str(os.getpid()), str(memory), *argv]
+    told = (str(os.getpid()), str(memory), *argv)
     with log.open("wb") as printed:
-        program = subprocess.Popen(
-            trampoline,
+        warded = subprocess.Popen(
+            # The program's environment is not to decide how the warden's Python works.
+            [sys.executable, "-E", "-P", "-m", warden.__name__, *told],
             cwd=cwd,
             env=dict(env),
             stdin=subprocess.DEVNULL,
@@ -65,12 +66,15 @@ def run_confined(
         )
     ended = False
     try:
-        ended = _ended(program.pid, seconds)
+        ended = _ended(warded.pid, seconds)
     finally:
+        if not ended:
+            warded.terminate()
+            _ended(warded.pid, _PATIENCE)
         # Not reaped yet: until the sweep is over, its number can be nobody else's.
-        program.kill()
-        kill_session(program.pid, since=0)
-        code = program.wait()
+        warded.kill()
+        kill_session(warded.pid, since=0)
+        code = warded.wait()
     return Ending(code if ended else None, _tail(log))
 
 
@@ -89,18 +93,3 @@ def _tail(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(log.stat().st_size - _TAIL, 0))
         return file.read().decode(errors="replace").strip()
-
-
-def _become(parent: int, memory: int, argv: list[str]) -> None:
-    """In the child: take on the limits, then be the program."""
-    die_with_parent(signal.SIGKILL, parent)
-    if memory:
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    try:
-        os.execvp(argv[0], argv)
-    except OSError as error:
-        sys.exit(f"{argv[0]} cannot be run: {error.strerror}")
-
-
-if __name__ == "__main__":
-    _become(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
