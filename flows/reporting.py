@@ -6,7 +6,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Event, Thread
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 from uuid import UUID
 
 import httpx
@@ -18,28 +18,10 @@ from prefect.context import FlowRunContext
 
 from catalog.verdicts import WORDS
 from flows.summary import Summary
+from flows.tally import Counted
 
 PERIOD = 1.0
 _MARKUP = re.compile(r"[\\`*_\[\]<>|~&]")
-
-
-class Counted(Protocol):
-    """What can be reported on: how much there is to do, how much is done, and a table."""
-
-    @property
-    def total(self) -> int:
-        """All there is to do; 0 while that is not known."""
-
-    @property
-    def finished(self) -> int:
-        """How much of it is done."""
-
-    @property
-    def step(self) -> str:
-        """What the run is at, in words."""
-
-    def rows(self) -> list[dict[str, object]]:
-        """The table."""
 
 
 @dataclass(frozen=True)

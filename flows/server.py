@@ -30,9 +30,11 @@ HEARTBEAT_SECONDS = 30
 
 BUILD_DEPLOYMENT = "build"
 TRAIN_DEPLOYMENT = "train"
+BENCHMARK_DEPLOYMENT = "benchmark"
 SERVED: Mapping[str, str] = {
     BUILD_DEPLOYMENT: "flows.build.build_dataset",
     TRAIN_DEPLOYMENT: "flows.train.train_model",
+    BENCHMARK_DEPLOYMENT: "flows.benchmark.benchmark_methods",
 }
 """Importable paths of the flows that the UI offers, by the names of their deployments."""
 

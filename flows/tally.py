@@ -1,12 +1,32 @@
-"""Counters of a running build, shared by its threads and shown by its reporters."""
+"""What a run has done so far, as reporters and terminals show it; and a build's counters."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
+from typing import Protocol
 
 from catalog.outcomes import Outcome
+
+
+class Counted(Protocol):
+    """What can be reported on: how much there is to do, how much is done, and a table."""
+
+    @property
+    def total(self) -> int:
+        """All there is to do; 0 while that is not known."""
+
+    @property
+    def finished(self) -> int:
+        """How much of it is done."""
+
+    @property
+    def step(self) -> str:
+        """What the run is at, in words."""
+
+    def rows(self) -> list[dict[str, object]]:
+        """The table."""
 
 
 @dataclass

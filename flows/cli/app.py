@@ -5,7 +5,7 @@ import sys
 import typer
 
 from flows import cli
-from flows.cli import build, demo, inspect, lake, relight, serve, train, weights
+from flows.cli import benchmark, build, demo, inspect, lake, relight, serve, study, train, weights
 from flows.cli.common import errors
 from flows.cli.driver import is_driver
 from infra.processes import quiet_teardown
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, build, train, relight, inspect, lake, serve, weights):
+for module in (demo, build, train, relight, benchmark, study, inspect, lake, serve, weights):
     module.register(app)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Self
 from catalog.lake import Lake
 from flows.cli.common import INTERRUPTED, bars, end, stderr
 from flows.server import (
+    BENCHMARK_DEPLOYMENT,
     BUILD_DEPLOYMENT,
     TRAIN_DEPLOYMENT,
     client_environment,
@@ -22,7 +23,7 @@ from flows.server import (
     start_serving,
     stop_server,
 )
-from flows.tally import Tally
+from flows.tally import Counted
 from infra.errors import EngineError
 from infra.processes import lease_folder, reap_stale, run_in_session
 
@@ -120,6 +121,26 @@ def run_training(parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any
     return _run(train.train_model, TRAIN_DEPLOYMENT, parameters)
 
 
+def run_benchmark(parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """Run the benchmark flow here, as a run of its deployment.
+
+    Args:
+        parameters: Of `flows.benchmark.benchmark_methods`.
+        quiet: Show no progress bar.
+
+    Returns:
+        The `flows.findings.BenchmarkRun`, as a dictionary.
+
+    Raises:
+        EngineError: The Prefect server does not answer.
+    """
+    from flows import benchmark
+
+    if not quiet:
+        benchmark.observers.append(Bar)
+    return _run(benchmark.benchmark_methods, BENCHMARK_DEPLOYMENT, parameters)
+
+
 def _run(flow: Any, deployment: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Run a flow as a run of its deployment; what it returns."""
     import httpx
@@ -144,7 +165,7 @@ def _run(flow: Any, deployment: str, parameters: Mapping[str, Any]) -> dict[str,
 class Bar:
     """A progress bar on standard error that follows a tally; use as a context manager."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Counted) -> None:
         self._tally = tally
         self._progress = bars()
 

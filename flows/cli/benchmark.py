@@ -1,0 +1,386 @@
+"""Commands about benchmarks: ls, validate, run, compare, report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from flows.cli.common import (
+    TROUBLED,
+    JsonOption,
+    LakeOption,
+    console,
+    emit,
+    end,
+    show_path,
+    show_table,
+    stderr,
+)
+from flows.cli.driver import run_benchmark, supervise
+from infra.errors import UsageError
+
+if TYPE_CHECKING:
+    from evaluation.protocols.tables import Protocol
+    from evaluation.records.compare import Comparison
+    from evaluation.records.record import Record
+    from flows.entrants import Entrant
+
+benchmark_app = typer.Typer(
+    help="Judge methods by a protocol, and report what was found.", no_args_is_help=True
+)
+
+ProtocolArgument = Annotated[
+    str, typer.Argument(help="A protocol's name (limelight benchmark ls), or a TOML file.")
+]
+ReleaseOption = Annotated[
+    str, typer.Option("--release", help="Judge on the held-out clips of this release.")
+]
+FolderOption = Annotated[
+    str,
+    typer.Option("--source", help="Judge on these clips: a folder, a glob, a URL, or a list."),
+]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        help="METHOD or NAME=METHOD, for another name; may be repeated. The protocol's without.",
+    ),
+]
+OptionOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="Of a method: NAME.option=value; may be repeated."),
+]
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="What is measured; may be repeated. The usual ones without."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A key of the protocol, table.key=value; may be repeated."),
+]
+AgainstOption = Annotated[
+    str,
+    typer.Option(
+        "--against",
+        help="A previous benchmark or record: say what is worse, and end with code 6 if any is.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.add_typer(benchmark_app, name="benchmark")
+
+
+@benchmark_app.command("ls")
+def list_all(lake: LakeOption, as_json: JsonOption = False) -> None:
+    """Protocols, methods and metrics, what of them can be used here, and what was judged."""
+    from catalog.lake import Lake
+    from evaluation.methods.registry import METHODS, make_method
+    from evaluation.protocols.read import PROTOCOLS, load_protocol
+    from evaluation.records.record import read_record
+    from flows.benchmarks import benchmark_folder, benchmark_names
+
+    protocols = [load_protocol(name) for name in PROTOCOLS]
+    methods = {name: make_method(name, _in(lake) if name == "lcvd" else {}) for name in METHODS}
+    records: list[Record] = []
+    if lake.is_dir():
+        opened = Lake.open(lake)
+        names = benchmark_names(opened)
+        records = [read_record(benchmark_folder(opened, name).record) for name in names]
+    tables: dict[str, list[dict[str, Any]]] = {
+        "protocols": [
+            {"name": p.name, "mode": p.mode, "pixels": p.size, "title": p.title} for p in protocols
+        ],
+        "methods": [
+            {"name": n, "does": ", ".join(sorted(m.modes)), "here": m.unavailable() or "yes"}
+            for n, m in methods.items()
+        ],
+        "metrics": _metric_rows([]),
+        "benchmarks": [
+            {
+                "name": record.name,
+                "protocol": record.protocol.name,
+                "methods": ", ".join(method.name for method in record.methods),
+                "films": sum(cell.outcome == "done" for cell in record.cells),
+                "not done": sum(cell.outcome != "done" for cell in record.cells),
+            }
+            for record in records
+        ],
+    }
+    if as_json:
+        emit(tables)
+        return
+    for title, rows in tables.items():
+        show_table(rows, title=title)
+        if rows:
+            console.print()
+
+
+@benchmark_app.command()
+def validate(
+    protocol: ProtocolArgument,
+    lake: LakeOption,
+    release: ReleaseOption = "",
+    source: FolderOption = "",
+    methods: MethodOption = None,
+    options: OptionOption = None,
+    metrics: MetricOption = None,
+    changes: SetOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print the protocol instead, explained, as TOML.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a benchmark without running it: what would be judged, on how much, how measured."""
+    from catalog.lake import Lake
+    from evaluation.protocols.counting import cases_each, count_clips
+    from evaluation.protocols.read import protocol_toml
+    from flows.entrants import contestant, entrants
+
+    chosen = _protocol(protocol, release, source, changes)
+    if everything:
+        print(protocol_toml(chosen), end="")
+        return
+    root = str(lake.absolute())
+    stand = [
+        contestant(name, entrant, chosen.mode, root)
+        for name, entrant in entrants(chosen, _entrants(methods, options)).items()
+    ]
+    clips = count_clips(chosen, Lake.open(lake) if lake.is_dir() else None)
+    each = cases_each(chosen)
+    told = {
+        "protocol": chosen.name,
+        "clips": clips,
+        "cases": clips * each,
+        "films": clips * each * sum(not one.unavailable for one in stand),
+    }
+    rows = [{"method": one.name, "here": one.unavailable or "yes"} for one in stand]
+    measured = _metric_rows(metrics or [])
+    if as_json:
+        emit({**told, "methods": rows, "metrics": measured})
+    else:
+        console.print(
+            f"{chosen.name}: {clips:,} clips at most, {each} {_CASES[chosen.mode]} each:"
+            f" {told['films']:,} films of up to {chosen.cut.frames} frames of {chosen.size} pixels"
+        )
+        show_table(rows)
+        console.print()
+        show_table(measured)
+    if all(one.unavailable for one in stand):
+        raise UsageError(
+            "none of the methods can run here: "
+            + "; ".join(f"{one.name}: {one.unavailable}" for one in stand),
+            hint="see to what one of them needs, or judge copy and ratio, which need nothing",
+        )
+
+
+_CASES: Mapping[str, str] = {"relight": "lights", "animate": "portraits"}
+
+
+@benchmark_app.command()
+def run(
+    protocol: ProtocolArgument,
+    lake: LakeOption,
+    release: ReleaseOption = "",
+    source: FolderOption = "",
+    name: Annotated[
+        str, typer.Option("--name", help="Of the benchmark; the protocol's without.")
+    ] = "",
+    methods: MethodOption = None,
+    options: OptionOption = None,
+    metrics: MetricOption = None,
+    changes: SetOption = None,
+    against: AgainstOption = "",
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Let methods try again where they failed before.")
+    ] = False,
+    gpus: Annotated[
+        float | None,
+        typer.Option("--gpus", min=0, help="GPUs a worker takes; one each where there are any."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a benchmark; what is there already is neither generated nor measured again."""
+    from flows.benchmarks import find_record
+
+    chosen = _protocol(protocol, release, source, changes)
+    asked = _entrants(methods, options)
+    before = str(find_record(lake, against).absolute()) if against else ""
+    supervise(lake)
+    parameters = {
+        "lake": str(lake.absolute()),
+        "protocol": chosen,
+        "name": name or chosen.name,
+        "methods": asked,
+        "metrics": metrics or [],
+        "retry": retry,
+        "before": before,
+        "gpus": _gpus() if gpus is None else gpus,
+    }
+    told = run_benchmark(parameters, quiet=as_json)
+    if as_json:
+        emit(told)
+    else:
+        show_run(told)
+    if told["worse"]:
+        end(TROUBLED)
+
+
+@benchmark_app.command()
+def compare(
+    before: Annotated[str, typer.Argument(help="A benchmark's name, or a record.")],
+    after: Annotated[str, typer.Argument(help="Another one.")],
+    lake: LakeOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is better, the same or worse; ends with code 6 where something is worse or lost."""
+    from evaluation.records.compare import compare as held
+    from flows.benchmarks import load_benchmark
+
+    comparison = held(load_benchmark(lake, before)[0], load_benchmark(lake, after)[0])
+    if as_json:
+        emit(
+            {
+                "regressed": comparison.regressed,
+                "changes": [vars(change) for change in comparison.changes],
+                "lost": list(comparison.lost),
+            }
+        )
+    else:
+        _show_comparison(comparison)
+    if comparison.regressed:
+        end(TROUBLED)
+
+
+@benchmark_app.command()
+def report(
+    benchmark: Annotated[str, typer.Argument(help="A benchmark's name, or its folder.")],
+    lake: LakeOption,
+    against: AgainstOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Write a benchmark's report anew, with the votes of its study so far; measures nothing."""
+    from evaluation.records.compare import compare as held
+    from flows.benchmarks import load_benchmark
+    from flows.findings import publish, worse
+
+    record, folder = load_benchmark(lake, benchmark)
+    before = load_benchmark(lake, against)[0] if against else None
+    record = publish(record, folder, before)
+    lines = worse(held(before, record)) if before else []
+    if as_json:
+        emit({"page": str(folder.page), "votes": len(record.study), "worse": lines})
+    else:
+        show_findings(record)
+        show_path(folder.page, "report: ")
+        _show_worse(lines)
+    if lines:
+        end(TROUBLED)
+
+
+def show_run(told: Mapping[str, Any]) -> None:
+    """Print what became of a benchmark, as `flows.benchmark.benchmark_methods` tells it."""
+    from evaluation.records.record import read_record
+
+    show_table(told["methods"])
+    for what, reasons in (("not judged", told["unavailable"]), ("not measured", told["left_out"])):
+        for key, reason in reasons.items():
+            console.print(f"{key}: {what}: {reason}", markup=False, soft_wrap=True)
+    console.print()
+    show_findings(read_record(Path(told["record"])))
+    show_path(told["page"], "report: ")
+    _show_worse(told["worse"])
+
+
+def show_findings(record: "Record") -> None:
+    """Print a record's means: a row a metric, a column a method."""
+    from evaluation.records.statistics import summary
+
+    sets = {(e.mode, e.method, e.metric): e.value for e in record.sets}
+    names = [
+        method.name
+        for method in record.methods
+        if any(cell.outcome == "done" for cell in record.cells if cell.method == method.name)
+    ]
+    for mode in record.modes():
+        rows = []
+        for metric in record.metrics:
+            values = [
+                sets.get((mode, name, metric.name), summary(record, mode, name, metric.name).value)
+                for name in names
+            ]
+            if any(value is not None for value in values):
+                better = "more" if metric.higher_is_better else "less"
+                title = metric.title + (" (stand-in)" if metric.grade == "embedded" else "")
+                shown = ["-" if value is None else f"{value:.4g}" for value in values]
+                rows.append(
+                    {"metric": title, "better": better, **dict(zip(names, shown, strict=True))}
+                )
+        show_table(rows, title="" if len(record.modes()) == 1 else mode)
+
+
+def _show_comparison(comparison: "Comparison") -> None:
+    show_table(
+        [
+            {
+                "method": change.method,
+                "metric": change.metric,
+                "before": "-" if change.before is None else f"{change.before:.4g}",
+                "after": "-" if change.after is None else f"{change.after:.4g}",
+                "verdict": change.verdict,
+                "why": change.reason,
+            }
+            for change in comparison.changes
+        ]
+    )
+    for line in comparison.lost:
+        console.print(f"lost: {line}", markup=False, soft_wrap=True)
+
+
+def _show_worse(lines: list[str]) -> None:
+    for line in lines:
+        stderr.print(f"[red]worse:[/red] {escape(line)}", soft_wrap=True)
+
+
+def _metric_rows(keys: list[str]) -> list[dict[str, str]]:
+    """A row for each value that is measured, and for each metric that cannot be."""
+    from evaluation.makers import made
+    from evaluation.metrics.registry import choose
+
+    chosen = choose(keys)
+    infos = [made(maker).info for maker in chosen.makers]
+    rows = [
+        {"metric": info.name, "grade": info.grade, "estimator": info.estimator} for info in infos
+    ]
+    return rows + [
+        {"metric": key, "grade": "-", "estimator": f"not here: {reason}"}
+        for key, reason in chosen.left_out.items()
+    ]
+
+
+def _protocol(name: str, release: str, folder: str, changes: list[str] | None) -> "Protocol":
+    from evaluation.protocols.read import load_protocol
+
+    given = [f"source.release={release}"] if release else []
+    given += [f"source.folder={folder}"] if folder else []
+    return load_protocol(name, [*given, *(changes or [])])
+
+
+def _entrants(methods: list[str] | None, options: list[str] | None) -> "dict[str, Entrant]":
+    from flows.entrants import parse_entrants
+
+    return parse_entrants(methods or [], options or [])
+
+
+def _gpus() -> float:
+    """One where the machine or the cluster has any."""
+    from training.launch.launchers import find_launcher
+
+    return 1.0 if find_launcher("ray").gpus() else 0.0
+
+
+def _in(lake: Path) -> dict[str, str]:
+    return {"lake": str(lake.absolute())}
