@@ -5,7 +5,7 @@ import pytest
 
 from evaluation.metrics.background import CEILING, BackgroundPsnr
 from evaluation.metrics.base import CaseFeatures
-from evaluation.metrics.cost import PeakMemory, SecondsPerFrame
+from evaluation.metrics.cost import PeakGpuMemory, PeakMemory, SecondsPerFrame
 from evaluation.metrics.flicker import GroundFlicker
 from evaluation.metrics.fragments import FragmentPass
 from evaluation.metrics.ground import GRID, Ground
@@ -160,7 +160,9 @@ def test_liqe_scores_every_frame(feed, monkeypatch):
 
 
 def test_cost_is_what_was_recorded():
-    recorded = CaseFeatures({}, facts={"seconds_per_frame": 0.5, "peak_bytes": 3 * 2**20})
+    facts = {"seconds_per_frame": 0.5, "peak_bytes": 3 * 2**20, "peak_gpu_bytes": 2**19}
+    recorded = CaseFeatures({}, facts=facts)
     assert SecondsPerFrame().frames(recorded) == [0.5]
     assert PeakMemory().frames(recorded) == [3]
+    assert PeakGpuMemory().frames(recorded) == [0.5]
     assert np.isnan(PeakMemory().frames(CaseFeatures({}))).all()

@@ -64,3 +64,27 @@ class PeakMemory(_Fact):
                 " the clip, beyond what its process held without it. A GPU's is not in it."
             ),
         )
+
+
+class PeakGpuMemory(_Fact):
+    """Memory of a GPU."""
+
+    fact, per_unit = "peak_gpu_bytes", float(2**20)
+
+    @property
+    def info(self) -> MetricInfo:
+        """What is said of it."""
+        return MetricInfo(
+            name="peak_gpu_memory",
+            title="GPU memory",
+            higher_is_better=False,
+            unit="MiB",
+            range=(0.0, float("inf")),
+            estimator="torch's account",
+            grade="standard",
+            definition=(
+                "The most memory of a GPU that torch held in the method's process while it made"
+                " the clip, beyond what it held without the method. What child processes held"
+                " there is not known."
+            ),
+        )

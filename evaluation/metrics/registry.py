@@ -15,7 +15,7 @@ from evaluation.methods.base import Mode
 from evaluation.methods.needs import lacking
 from evaluation.metrics.background import BackgroundPsnr
 from evaluation.metrics.base import Metric
-from evaluation.metrics.cost import PeakMemory, SecondsPerFrame
+from evaluation.metrics.cost import PeakGpuMemory, PeakMemory, SecondsPerFrame
 from evaluation.metrics.fid import INCEPTION, Fid
 from evaluation.metrics.flicker import GroundFlicker
 from evaluation.metrics.frechet_embedded import RandomFrechet, random_offer
@@ -207,6 +207,11 @@ METRICS: Mapping[str, MetricEntry] = {
     ),
     "peak_memory": MetricEntry(
         "How much memory the method took", {"recorded": Estimator(PeakMemory)}
+    ),
+    "peak_gpu_memory": MetricEntry(
+        "How much memory of a GPU the method took",
+        {"recorded": Estimator(PeakGpuMemory)},
+        optional=True,
     ),
 }
 """What may be asked for, in the order of a report's columns."""

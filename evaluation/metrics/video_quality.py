@@ -141,9 +141,10 @@ class VideoQuality(ClipMetric):
     @property
     def info(self) -> MetricInfo:
         """What is said of it."""
+        demo = self._places == "centre"
         shared: dict[str, Any] = {
-            "name": "video_quality" if self._places == "centre" else "video_quality_dataset",
-            "title": "VQ" if self._places == "centre" else "VQ (data set)",
+            "name": "video_quality" if demo else "video_quality_dataset",
+            "title": "VQ" if demo else "VQ (data set)",
             "higher_is_better": True,
             "unit": "",
             "range": (0.0, 1.0),
@@ -158,7 +159,7 @@ class VideoQuality(ClipMetric):
                     "FasterVQA's score of the clip in 0..1 (Wu et al. 2023), by fragments of"
                     f" {_WORDS[self._places]}."
                 ),
-                published="VQ" if self._places == "centre" else "",
+                published="VQ" if demo else "",
             )
         return MetricInfo(
             **shared,
