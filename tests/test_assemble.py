@@ -233,7 +233,12 @@ def test_a_metric_that_refuses_a_cell_is_quoted(clips):
     ("sums", "value", "gaps", "missing"),
     [
         ((1.0, math.nan, 2.0, math.nan), 1.5, {"sum": 0.5}, {}),
-        ((math.nan, math.nan), None, {}, {"sum": "none of its 2 frames has a value"}),
+        (
+            (math.nan, math.nan),
+            None,
+            {},
+            {"sum": "no frame of it has a value, as where no face is found"},
+        ),
         ((1.0, math.inf), None, {}, {"sum": "a frame of it has an infinite value"}),
         ((1.0, 3.0), 2.0, {}, {}),
     ],

@@ -19,7 +19,7 @@ from evaluation.records.facts import MethodFacts
 from evaluation.records.record import Record
 from evaluation.report.csv import csv_text
 from evaluation.report.csv import escape as escape_csv
-from evaluation.report.headline import ablations, headline
+from evaluation.report.headline import ablations, headline, parts
 from evaluation.report.latex import escape as escape_latex
 from evaluation.report.latex import latex
 from evaluation.report.markdown import escape as escape_markdown
@@ -47,7 +47,17 @@ def test_the_same_record_gives_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "places"),
-    [(0.738, 3), (0.0295, 4), (2.646, 3), (44.57, 2), (403.0, 1), (0, 3), (12345, 0), (-0.05, 4)],
+    [
+        (0.738, 3),
+        (0.0295, 4),
+        (2.646, 3),
+        (44.57, 2),
+        (403.0, 1),
+        (0, 3),
+        (12345, 0),
+        (-0.05, 4),
+        (1e-9, 3),
+    ],
 )
 def test_values_have_as_many_decimals_as_in_the_paper(value, places):
     assert decimals(value) == places
@@ -207,10 +217,46 @@ def test_another_protocol_has_no_published_numbers_beside_it():
 def test_embedded_metrics_get_a_dagger_and_a_footnote_everywhere(page):
     record = make_record()
     assert 'ID<sup title="a stand-in' in page
-    assert "ID by local binary patterns" in page
+    for text in (page, markdown(record), latex(record)):
+        assert "ID by local binary patterns" in text
     assert "| ID† ↑ |" in markdown(record)
     assert "† a stand-in" in markdown(record)
     assert r"ID$^{\dagger}$ $\uparrow$" in latex(record)
+
+
+def test_the_first_table_has_the_paper_s_shape_and_a_second_one_the_rest(tmp_path):
+    variants = [("le_grey", "LE grey"), ("psnr", "Background PSNR"), ("fid_infinite", "FID∞")]
+    more = [METRICS[0].model_copy(update={"name": n, "title": t}) for n, t in variants]
+    record = make_record(metrics=(*more[1:], *METRICS, more[0]))
+    values = {"le_grey": 0.4, "psnr": 30.0, "fid_infinite": 9.0}
+    cells = tuple(c.model_copy(update={"values": c.values | values}) for c in record.cells)
+    record = record.model_copy(update={"cells": cells, "unmeasured": {"fvd": "no weights"}})
+    first, second = parts(headline(record, "relight"))
+    asked = ["LA-U", "ID-U"]
+    assert [c.key for c in first.columns] == ["le", "id", "lpips_adjacent", "fid", *asked]
+    assert [c.title for c in second.columns] == ["Background PSNR", "FID∞", "LE grey"]
+    assert (len(first.published), len(first.unmeasured), second.unmeasured) == (6, 1, ())
+    assert second.lines[0].entries[0].value == 30.0
+    page = write_report_page(record, tmp_path / "report.html").read_text()
+    assert page.count("fvd was not measured") == 1 == page.count("<b>Best</b>")
+    assert "<h2>Relighting: further metrics</h2>" in page
+
+
+def test_a_table_without_further_metrics_is_one():
+    table = headline(make_record(), "relight")
+    assert parts(table) == [table]
+
+
+def test_a_method_that_failed_everywhere_says_of_how_many(tmp_path):
+    record = make_record(methods=("a", "b"))
+    cells = tuple(
+        each.model_copy(update={"outcome": "failed", "values": {}}) if each.method == "b" else each
+        for each in record.cells
+    )
+    report = write_report(record.model_copy(update={"cells": cells}), tmp_path)
+    assert "<td>–<small>n=0 of 12</small></td>" in report.page.read_text()
+    assert "| – n=0 of 12 |" in report.markdown.read_text()
+    assert "_{n=0/12}" in report.latex.read_text()
 
 
 def test_an_ablation_orders_the_values_of_its_factor():

@@ -164,7 +164,7 @@ def _take(told: CellValues, name: str, frames: Frames) -> None:
     known = frames[~np.isnan(frames)]
     told.means[name] = None
     if not len(known):
-        told.missing[name] = f"none of its {len(frames)} frames has a value"
+        told.missing[name] = "no frame of it has a value, as where no face is found"
     elif not np.isfinite(known).all():
         told.missing[name] = "a frame of it has an infinite value"
     else:

@@ -12,13 +12,17 @@ from evaluation.report.tables import Ablation, Column, Entry, Line, Table
 TITLES: dict[Mode, str] = {"relight": "Relighting", "animate": "Portrait animation"}
 
 
+PAPER = ("LE", "ID", "LPIPS", "IQ", "VQ", "FID", "FVD", "POSE")
+"""How the paper calls its metrics. A stand-in's title begins with the same word."""
+
+
 def all_tables(record: Record) -> list[Table]:
     """Headline tables, each followed by its ablations, a line a value of the factor."""
     return [
         table
         for mode in record.modes()
         for table in (
-            headline(record, mode),
+            *parts(headline(record, mode)),
             *(ablation.labelled for ablation in ablations(record, mode)),
         )
     ]
@@ -56,7 +60,11 @@ def headline(record: Record, mode: Mode) -> Table:
         for question in questions
     ]
 
+    gone = {method.name for method in record.methods if method.unavailable}
+
     def entry(method: str, column: Column) -> Entry:
+        if method in gone:
+            return Entry()
         if (method, column.key) in sets:
             found = sets[method, column.key]
             return Entry(found.value, found.low, found.high, found.n, warning=found.warning)
@@ -82,6 +90,23 @@ def headline(record: Record, mode: Mode) -> Table:
     unmeasured = tuple(sorted(record.unmeasured.items()))
     table = _placed(Table(TITLES[mode], (*columns, *asked), tuple(lines), unmeasured=unmeasured))
     return _with_published(table, record.protocol.published)
+
+
+def parts(table: Table) -> list[Table]:
+    """A headline table in the paper's own shape, and a second one with all further metrics."""
+    first: list[int] = []
+    words: set[str] = set()
+    for number, column in enumerate(table.columns):
+        word = column.title.split(" ")[0]
+        # What follows under the same name are variants. A question has no estimator.
+        if not column.estimator or (word in PAPER and word not in words):
+            first.append(number)
+            words.add(word)
+    rest = [number for number in range(len(table.columns)) if number not in first]
+    if not first or not rest:
+        return [table]
+    further = replace(table.part(f"{table.title}: further metrics", rest), unmeasured=())
+    return [table.part(table.title, first), further]
 
 
 def ablations(record: Record, mode: Mode) -> list[Ablation]:

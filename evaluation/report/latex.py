@@ -51,8 +51,8 @@ def _table(table: Table) -> str:
     notes += [escape(note) for note in (table.whole, table.gaps) if note]
     if table.source:
         notes.append(f"{escape(table.source)}: {escape(PUBLISHED)}.")
-    if any(column.embedded for column in table.columns):
-        notes.append(f"$\\dagger$: {escape(EMBEDDED)}.")
+    if table.stand_ins:
+        notes.append(f"$\\dagger$: {escape(EMBEDDED)}: {escape(table.stand_ins)}.")
     return "\n".join(
         [
             r"\begin{table}",
@@ -87,7 +87,7 @@ def _value(entry: Entry) -> str:
 
 
 def _spread(entry: Entry) -> str:
-    if entry.value is None:
+    if not entry.count:
         return ""
     told = f"{entry.interval} " if entry.interval else ""
     lacking = f", {escape(entry.lacking)}" if entry.lacking else ""

@@ -39,10 +39,8 @@ def _table(table: Table) -> list[str]:
     parts += [escape(note) for note in (table.whole, table.gaps) if note]
     if table.source:
         parts.append(f"{escape(table.source)}: {PUBLISHED}.")
-    stand_ins = [column for column in table.columns if column.embedded]
-    if stand_ins:
-        named = ", ".join(f"{escape(c.title)}: {escape(c.estimator)}" for c in stand_ins)
-        parts.append(f"† {EMBEDDED} ({named}).")
+    if table.stand_ins:
+        parts.append(f"† {EMBEDDED}: {escape(table.stand_ins)}.")
     notes = [
         f"- ⚠ {escape(title)}: {escape(warning)} ({escape(methods)})"
         for title, warning, methods in table.warnings
@@ -64,8 +62,6 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _entry(entry: Entry) -> str:
-    if entry.value is None:
-        return "–"
     value = {1: f"**{entry.text}**", 2: f"<u>{entry.text}</u>"}.get(entry.place, entry.text)
     flag = " ⚠" if entry.warning else ""
     said = (value + flag, entry.interval, entry.count, escape(entry.lacking))

@@ -16,7 +16,7 @@ from evaluation.records.facts import CellFacts, MetricFacts, Mode
 from evaluation.records.record import Record
 from evaluation.records.statistics import PairedTest, paired_tests
 from evaluation.report.figures import figures, legend
-from evaluation.report.headline import TITLES, ablations, headline
+from evaluation.report.headline import TITLES, ablations, headline, parts
 from evaluation.report.tables import EMBEDDED, INTERVALS, PUBLISHED, Ablation, Entry, Table
 from evaluation.report.viewer import clip_name, viewer
 
@@ -67,7 +67,7 @@ class Half:
 
     mode: Mode
     title: str
-    table: Table
+    tables: list[Table]
     ablations: list[Ablation]
     tests: list[TestRow]
     metrics: list[MetricFacts]
@@ -116,7 +116,7 @@ def _half(record: Record, mode: Mode, tests: list[PairedTest], numbers: Mapping[
     return Half(
         mode,
         TITLES[mode],
-        headline(record, mode),
+        parts(headline(record, mode)),
         factors,
         [_test(record, test) for test in tests if test.mode == mode],
         metrics,

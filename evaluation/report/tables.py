@@ -1,5 +1,6 @@
 """What a report's table is, before it is HTML, Markdown or LaTeX: values, places, intervals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evaluation.records.statistics import LEVEL
@@ -98,7 +99,9 @@ class Entry:
 
     @property
     def count(self) -> str:
-        """How many values, of how many."""
+        """How many values, of how many; empty where none was asked for."""
+        if not self.n + self.missing:
+            return ""
         return f"n={self.n} of {self.n + self.missing}" if self.missing else f"n={self.n}"
 
     @property
@@ -139,6 +142,31 @@ class Table:
     published: tuple[tuple[str, tuple[str, ...]], ...] = ()
     source: str = ""
     unmeasured: tuple[tuple[str, str], ...] = ()
+
+    def part(self, title: str, numbers: Sequence[int]) -> "Table":
+        """Some of its columns, by their numbers, as a table of its own."""
+        rows = tuple((name, tuple(values[n] for n in numbers)) for name, values in self.published)
+        published = rows if any(any(values) for _, values in rows) else ()
+        return replace(
+            self,
+            title=title,
+            columns=tuple(self.columns[n] for n in numbers),
+            lines=tuple(
+                replace(line, entries=tuple(line.entries[n] for n in numbers))
+                for line in self.lines
+            ),
+            published=published,
+            source=self.source if published else "",
+        )
+
+    @property
+    def stand_ins(self) -> str:
+        """The embedded estimators, each with its columns; empty where there is none."""
+        found: dict[str, list[str]] = {}
+        for column in self.columns:
+            if column.embedded:
+                found.setdefault(column.estimator, []).append(column.title)
+        return "; ".join(f"{', '.join(titles)} by {name}" for name, titles in found.items())
 
     @property
     def whole(self) -> str:
@@ -200,7 +228,8 @@ def decimals(value: float) -> int:
         return 3
     digits = 3 if size < 1 else 4
     leading = len(str(int(size))) if size >= 1 else -_zeros(size)
-    return min(max(digits - leading, 0), 8)
+    places = max(digits - leading, 0)
+    return places if places <= 8 else 3  # so small that it is printed as zero
 
 
 def _zeros(size: float) -> int:
