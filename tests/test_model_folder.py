@@ -6,7 +6,6 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from diffusers.models import UNetSpatioTemporalConditionModel
 from typer.testing import CliRunner
 
 from catalog.lake import Lake
@@ -97,6 +96,8 @@ def test_a_model_can_be_loaded_in_half_precision(lcvd, folder):
 
 
 def test_diffusers_opens_the_unet(lcvd, folder):
+    from diffusers.models import UNetSpatioTemporalConditionModel
+
     unet = UNetSpatioTemporalConditionModel.from_pretrained(folder, subfolder="unet")
     state = lcvd.unet.state_dict()
     assert all(torch.equal(each, state[key]) for key, each in unet.state_dict().items())

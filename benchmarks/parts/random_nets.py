@@ -14,8 +14,7 @@ def random_codec(table: ModelTable, device: torch.device, dtype: torch.dtype) ->
     """As `training.model.latents.load_codec`, but an autoencoder has random weights."""
     if table.latents == "blocks":
         return load_codec(table, device, dtype)
-    from diffusers.models import AutoencoderKL
-
+    from training.model.networks import AutoencoderKL
     from training.model.vae import CONFIG, VaeCodec
 
     with device:

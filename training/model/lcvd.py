@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers.models import UNetSpatioTemporalConditionModel
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from infra.errors import UsageError
 from training.model.adapters import Adapter
 from training.model.latents import latent_channels
+from training.model.networks import UNetSpatioTemporalConditionModel
 from training.recipe.tables import ModelTable, Stream
 
 TIME_IDS = 3

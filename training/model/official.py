@@ -1,13 +1,13 @@
 """What training starts from: SVD-XT's UNet, the authors' trained files, or nothing."""
 
 import torch
-from diffusers.models import UNetSpatioTemporalConditionModel
 from torch import nn
 
 from infra.errors import UsageError
 from stages.models.nets import check_state, load_state
 from training.model.adapters import Adapter
 from training.model.lcvd import Lcvd, unet_config
+from training.model.networks import UNetSpatioTemporalConditionModel
 from training.model.start import start_plainly
 from training.model.weights import LCVD_UNET, SVD_UNET, lcvd_adapter
 from training.recipe.tables import ModelTable, Stream

@@ -19,14 +19,15 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from diffusers.models.attention import (
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from training.model.networks import (
+    AlphaBlender,
     BasicTransformerBlock,
     FeedForward,
     TemporalBasicTransformerBlock,
 )
-from diffusers.models.resnet import AlphaBlender
-from torch import Tensor, nn
-from torch.nn.functional import conv2d
 
 _WIDE_AT_ONCE = 2**18
 """Numbers that are widest in a feed-forward layer: 1 MiB of them, a core's cache."""

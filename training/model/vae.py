@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models import AutoencoderKL
 
 from infra.weights import identity
 from stages.models.nets import load_state, precision_on, ready_net
 from training.model.latents import FACTOR, VAE_CHANNELS, check_pictures
+from training.model.networks import AutoencoderKL
 from training.model.weights import VAE
 
 SCALE = 0.18215
