@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,9 +108,19 @@ def test_a_method_is_told_what_its_case_is_called(tmp_path: Path) -> None:
             return super().animate(driving, portrait, scratch)
 
     one, two = (fakes.subject(tmp_path, seed) for seed in (1, 2))
-    for each in (Case("relight", one, None, fakes.light(3)), Case("animate", one, two)):
-        generate(Curious(), Cell("fake", "0", each), Places(tmp_path), tmp_path / "tmp")
-    assert names == ["clip_1__light_3", "clip_1__clip_2"]
+    cases = [Case("relight", one, None, fakes.light(3)), Case("animate", one, two)]
+    for cell in plan({"fake": "0"}, cases):
+        generate(Curious(), cell, Places(tmp_path), tmp_path / "tmp")
+    assert sorted(names) == ["clip_1__clip_2", "clip_1__light_3"]
+
+
+def test_cases_that_would_be_called_the_same_are_told_apart(tmp_path: Path) -> None:
+    twins = [replace(fakes.subject(tmp_path, seed), name="Anna.mp4") for seed in (1, 2)]
+    cases = [Case("relight", each, None, fakes.light(3)) for each in twins]
+    cases += [Case("relight", twins[0], None, fakes.light(4))]
+    names = [cell.case.name for cell in plan({"fake": "0"}, cases)]
+    assert sorted(names)[2] == "Anna__light_4"
+    assert sorted(names)[:2] == sorted(f"Anna__light_3-{case.id[:12]}" for case in cases[:2])
 
 
 def test_one_method_under_two_names_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Cells of a benchmark: which method makes what of which clip; and the plan of all of them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -108,6 +109,7 @@ class Case:
         reference: Whose portrait moves; None for relighting, where it is the subject itself.
         light: The light that is wanted; None for animation, where it is the portrait's own.
         seed: The protocol's.
+        name: What files of it are called, no two cases' alike; `plan` gives it.
     """
 
     mode: Mode
@@ -115,6 +117,7 @@ class Case:
     reference: Subject | None = None
     light: LightTarget | None = None
     seed: int = 0
+    name: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -130,12 +133,6 @@ class Case:
         )[:32]
 
     @property
-    def name(self) -> str:
-        """What people call it: driving clip and light, or driving clip and portrait."""
-        other = self.light or self.reference or self.subject
-        return case_name(self.subject.name, other.name)
-
-    @property
     def draw(self) -> int:
         """Seed of the case's random numbers: every method's are the same, no two cases'."""
         return int(self.id[:7], 16)
@@ -148,6 +145,7 @@ class Case:
             "reference": self.reference.to_json() if self.reference else None,
             "light": self.light.to_json() if self.light else None,
             "seed": self.seed,
+            "name": self.name,
         }
 
     @classmethod
@@ -160,6 +158,7 @@ class Case:
             Subject.from_json(reference) if reference else None,
             LightTarget.from_json(light) if light else None,
             told["seed"],
+            told["name"],
         )
 
 
@@ -249,12 +248,23 @@ def plan(methods: Mapping[str, str], cases: Sequence[Case]) -> list[Cell]:
                 f"{other} and {method} are the same method with the same options",
                 hint="leave one of them out, or give it other options",
             )
-    unique = {case.id: case for case in sorted(cases, key=_names, reverse=True)}
+    unique = _named({case.id: case for case in sorted(cases, key=_names, reverse=True)})
     return [
         Cell(method, methods[method], unique[case])
         for method in sorted(methods)
         for case in sorted(unique)
     ]
+
+
+def _named(cases: Mapping[str, Case]) -> dict[str, Case]:
+    """Cases with names for files; a name that two would share gets a part of the case's id."""
+    names = {id: case_name(*(each for each in _names(case) if each)) for id, case in cases.items()}
+    taken = Counter(name.casefold() for name in names.values())
+    return {
+        id: replace(case, name=name if taken[name.casefold()] == 1 else f"{name}-{id[:12]}")
+        for id, case in cases.items()
+        for name in (names[id],)
+    }
 
 
 def _names(case: Case) -> tuple[str, ...]:

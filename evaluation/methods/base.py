@@ -5,12 +5,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from catalog.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from evaluation.versioned import Versioned
 from infra.tables import Table
 
@@ -18,6 +19,8 @@ Picture = NDArray[np.uint8]
 """(S, S, 3), RGB."""
 
 Mode = Literal["relight", "animate"]
+
+_MEDIA = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
 class MethodError(Exception):
@@ -74,8 +77,7 @@ class Scratch:
     Attributes:
         folder: An empty folder of its own; removed afterwards.
         seed: Of its random numbers.
-        case: What is to be made, for people: the names of the driving clip and of the light, or of
-            the driving clip and of the portrait (`case_name`).
+        case: What files of the case are called, no two cases' alike (`case_name`).
     """
 
     folder: Path
@@ -83,9 +85,18 @@ class Scratch:
     case: str = ""
 
 
-def case_name(driving: str, other: str) -> str:
-    """``<driving>__<other>``; what a file's name had better not have is written as ``_``."""
-    return "__".join(re.sub(r"[^\w.+-]|^\.", "_", each) for each in (driving, other))
+def case_name(*names: str) -> str:
+    """What files of a case are called: the names of clip and light, or of clip and portrait.
+
+    Endings of videos and pictures are left out, what a file's name had better not have is written
+    as ``_``: `people/anna.mp4` and `left` are ``people_anna__left``.
+    """
+    return "__".join(re.sub(r"[^\w.+-]|^\.", "_", _bare(name)) for name in names)
+
+
+def _bare(name: str) -> str:
+    ending = PurePath(name).suffix
+    return name.removesuffix(ending) if ending.lower() in _MEDIA else name
 
 
 class MethodOptions(Table):

@@ -6,8 +6,9 @@ They lie in one folder, each named after what it was made of::
     <folder>/<driving>__<light>/            or its frames as pictures, in the order of their names
     <folder>/<driving>__<portrait>...       the same of a portrait that moves as the driving clip
 
-Clips, lights and portraits are called as the benchmark calls them. A character that a file's name
-had better not have is written as `_`.
+Clips, lights and portraits are called as the benchmark calls them, without their own endings. A
+character that a file's name had better not have is written as `_`. Where two cases would be called
+the same, each is also told by a part of its id; the row of a film that is missing says its name.
 """
 
 from collections.abc import Iterator
