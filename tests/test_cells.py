@@ -22,11 +22,11 @@ from evaluation.cells.measure import measure
 from evaluation.cells.meter import Held, Meter
 from evaluation.cells.places import Places
 from evaluation.cells.rows import Row, failed
-from evaluation.cells.worker import FACTORY, Answer, CellWorker, item_id
+from evaluation.cells.worker import FACTORY, Answer, CellWorker, item_id, lost_outcome
 from evaluation.makers import Maker
 from evaluation.metrics.base import Extractor
 from evaluation.protocols.lossless import DamagedFilm, keep_film
-from infra.engine.base import Done, Item, Resources, WorkerSpec
+from infra.engine.base import Done, Item, Kind, Lost, Resources, WorkerSpec
 from infra.engine.inline import InlineEngine
 from infra.engine.keeper import Hand
 from infra.engine.ledger import Claim, Ledger
@@ -440,6 +440,19 @@ def test_an_extractor_that_cannot_be_set_up_costs_its_own_features_only(tmp_path
     answer = run(worker(tmp_path, metrics), cell)
     assert answer["failures"] == {"sums": "it could not be set up: ImportError: no such package"}
     assert len(files(tmp_path / "features")) == 1
+
+
+def test_a_lost_cell_is_tried_again_unless_its_method_died_over_it(tmp_path: Path) -> None:
+    notes: list[str] = []
+    (cell,) = cells_of(tmp_path, 1)
+    worker(tmp_path).run({"cell": cell.to_json()}, notes.append)
+    assert notes == ["set up fake", "generate fake clip 0", "measure fake clip 0"]
+
+    def outcome(kind: Kind, note: str) -> str:
+        return lost_outcome(Lost(cell.id, kind, "", "", "", note, "", 1.0))
+
+    assert outcome("died", notes[0]) == outcome("memory", notes[1]) == "unavailable"
+    assert outcome("died", notes[1]) == outcome("hung", notes[1]) == "failed"
 
 
 def test_another_machine_s_method_is_refused(tmp_path: Path) -> None:

@@ -18,15 +18,18 @@ from evaluation.cells.inputs import Input, wanted
 from evaluation.cells.measure import BATCH, measure
 from evaluation.cells.meter import Held
 from evaluation.cells.places import Places
-from evaluation.cells.rows import Row, failed
+from evaluation.cells.rows import Outcome, Row, failed
 from evaluation.makers import Maker, made
 from evaluation.methods.base import Method
 from evaluation.metrics.base import Extractor, Role
 from evaluation.protocols.lossless import DamagedFilm, Film
-from infra.engine.base import Note
+from infra.engine.base import Lost, Note
 from infra.errors import LakeError, LimelightError, UsageError
 
 FACTORY = "evaluation.cells.worker:CellWorker"
+
+SETTING_UP = "set up"
+"""First of a worker's words while it loads a method."""
 
 
 class Answer(TypedDict):
@@ -54,6 +57,16 @@ class Answer(TypedDict):
 def item_id(payload: Mapping[str, Any]) -> str:
     """The id of a payload: the cell's, or the film's digest."""
     return str(payload["cell"]["id"] if "cell" in payload else payload["film"]["digest"])
+
+
+def lost_outcome(lost: Lost) -> Outcome:
+    """What becomes of a cell whose worker was lost: whether the next run is to try again.
+
+    Memory that was full, and a method that could not even be loaded, say nothing of the cell. A
+    method that died or hung over it would do so again.
+    """
+    loading = lost.note.startswith(SETTING_UP)
+    return "unavailable" if lost.kind == "memory" or loading else "failed"
 
 
 class CellWorker:
@@ -159,8 +172,9 @@ class CellWorker:
         return row.film.path.is_file()
 
     def _generate(self, cell: Cell, note: Note) -> Row:
-        note(f"generate {cell.method} {cell.subject.name}")
+        note(f"{SETTING_UP} {cell.method}")
         method = self._method(cell)
+        note(f"generate {cell.method} {cell.subject.name}")
         if isinstance(method, str):
             row = failed(cell, method, outcome="unavailable")
         else:
