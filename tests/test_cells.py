@@ -4,7 +4,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ from infra.engine.inline import InlineEngine
 from infra.engine.keeper import Hand
 from infra.engine.ledger import Claim, Ledger
 from infra.engine.pool import WorkerPool
-from infra.errors import LakeError, UsageError
+from infra.errors import LakeError, UsageError, WeightsError
 from tests import bench_fakes as fakes
 from tests.bench_fakes import Brightness, Fake, Sums
 from tests.test_engine import LocalHand
@@ -192,24 +192,61 @@ def test_what_a_machine_lacks_costs_a_method_its_rows_in_this_run_alone(
     assert run(worker(tmp_path, way=way), one)["outcome"] == "done"
 
 
-def test_a_full_gpu_is_not_the_method_s_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class FullError(RuntimeError):
-        pass
+class FullError(RuntimeError):
+    pass
 
-    def full(*args: object) -> None:
-        raise FullError("CUDA out of memory")
 
-    torch = SimpleNamespace(
-        OutOfMemoryError=FullError, cuda=SimpleNamespace(is_available=lambda: False)
+class AcceleratorError(RuntimeError):
+    pass
+
+
+@pytest.fixture
+def torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands for torch, as far as errors go."""
+    cuda = SimpleNamespace(is_available=lambda: False)
+    stand_in = SimpleNamespace(
+        OutOfMemoryError=FullError, AcceleratorError=AcceleratorError, cuda=cuda, __version__="0"
     )
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setattr(Fake, "relight", full)
+    monkeypatch.setitem(sys.modules, "torch", stand_in)
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def raises(*args: object) -> None:
+        raise error
+
+    return raises
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FullError("CUDA out of memory"),
+        AcceleratorError("CUDA error: out of memory"),
+        WeightsError("the weight net is not here"),
+        ModuleNotFoundError("No module named 'diffusers'"),
+    ],
+)
+def test_what_a_machine_lacks_while_a_film_is_made_is_not_the_method_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch: None, error: Exception
+) -> None:
+    monkeypatch.setattr(Fake, "relight", raising(error))
     (cell,) = cells_of(tmp_path, 1)
     row = generate(Fake(), cell, Places(tmp_path), tmp_path / "tmp")
     assert (row.outcome, row.film) == ("unavailable", None)
-    assert row.reason == "FullError: CUDA out of memory"
+    assert row.reason == f"{type(error).__name__}: {error}"
+
+
+def test_a_gpu_that_is_lost_ends_the_process_not_the_method_s_other_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch: None
+) -> None:
+    lost = raising(AcceleratorError("CUDA error: an illegal memory access was encountered"))
+    (cell,) = cells_of(tmp_path, 1)
+    monkeypatch.setattr(Fake, "relight", lost)
+    with pytest.raises(AcceleratorError):
+        generate(Fake(), cell, Places(tmp_path), tmp_path / "tmp")
+    monkeypatch.setattr(Sums, "start", lost)
+    with pytest.raises(AcceleratorError):
+        measure(cell.subject.film, [Sums()])
 
 
 MIB = 1 << 20

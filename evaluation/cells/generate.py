@@ -13,13 +13,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.cells import gpu
 from evaluation.cells.cell import Cell
 from evaluation.cells.meter import Held, Meter
 from evaluation.cells.places import Places
 from evaluation.cells.rows import Outcome, Row, about, failed
 from evaluation.methods.base import Method, MethodError, Picture, Scratch
 from evaluation.protocols.lossless import DamagedFilm, check_picture, keep_film
-from infra.errors import LakeError
+from infra.errors import LakeError, WeightsError
 
 _END = object()
 
@@ -36,8 +37,8 @@ def generate(
     """Let a method, which is set up, make its film of a cell.
 
     Whatever is wrong with the method or with its film is the row's reason. What is wrong with the
-    machine is raised: it says nothing of the method. Nor does a GPU that others have filled: the
-    row is `unavailable`, and is tried again by the next run.
+    machine is raised: it says nothing of the method. Nor does a GPU that others have filled, or a
+    package that is missing: the row is `unavailable`, and is tried again by the next run.
 
     Args:
         method: The cell's.
@@ -50,6 +51,7 @@ def generate(
         DamagedFilm: What the method was given is not what was written.
         LakeError: The disk is full or read-only.
         MemoryError: There is not enough memory.
+        torch.AcceleratorError: The GPU is of no use to this process any more.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=scratch) as folder, Meter(others) as meter:
@@ -129,9 +131,10 @@ def _timed(
     except MethodError as error:
         raise _UselessError(str(error)) from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if gpu.is_lost(error) or (isinstance(error, OSError) and error.errno in _FULL):
             raise
-        outcome: Outcome = "unavailable" if _gpu_is_full(error) else "failed"
+        lacking = gpu.is_full(error) or isinstance(error, WeightsError | ImportError)
+        outcome: Outcome = "unavailable" if lacking else "failed"
         raise _UselessError(f"{type(error).__name__}: {error}", outcome) from error
 
 
@@ -145,8 +148,3 @@ def _ask(method: Method, cell: Cell, scratch: Scratch) -> Iterator[Picture]:
         raise MethodError("no portrait was given")
     portrait = next(cell.reference.film.pictures())
     return iter(method.animate(driving, portrait, scratch))
-
-
-def _gpu_is_full(error: Exception) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.cells import gpu
 from evaluation.metrics.base import Extractor, FeaturePass
 from evaluation.protocols.lossless import DamagedFilm, Film, read_film
 from infra.errors import LimelightError
@@ -41,6 +42,7 @@ def measure(film: Film, extractors: Iterable[Extractor], batch: int = BATCH) -> 
     Raises:
         DamagedFilm: The film is not what was written: nothing that was found counts.
         LimelightError: An extractor met what a person has to see to, such as a missing weight.
+        torch.AcceleratorError: The GPU is of no use to this process any more.
     """
     failures: dict[str, str] = {}
     passes: dict[str, FeaturePass] = {}
@@ -77,6 +79,6 @@ def _numbers(found: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 def _told(error: Exception) -> str:
     """The error in words; what no other film would survive either is raised again."""
-    if isinstance(error, LimelightError | MemoryError | DamagedFilm):
+    if isinstance(error, LimelightError | MemoryError | DamagedFilm) or gpu.is_lost(error):
         raise error
     return f"{type(error).__name__}: {error}"

@@ -1,13 +1,14 @@
 """What a method costs: the seconds within it, and the memory that it holds."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from time import perf_counter
-from typing import Any, Self
+from typing import Self
 
 import psutil
+
+from evaluation.cells.gpu import cuda
 
 _EVERY = 0.1
 """Seconds between two looks at child processes."""
@@ -28,8 +29,8 @@ class Held:
     @classmethod
     def now(cls) -> Self:
         """At this moment."""
-        cuda = _cuda()
-        return cls(_resident(), int(cuda.memory_allocated()) if cuda else 0)
+        used = cuda()
+        return cls(_resident(), int(used.memory_allocated()) if used else 0)
 
     def __add__(self, other: "Held") -> "Held":
         return Held(self.resident + other.resident, self.gpu + other.gpu)
@@ -67,8 +68,8 @@ class Meter:
 
     def __enter__(self) -> Self:
         self._exact = _forget_peak()
-        if cuda := _cuda():
-            cuda.reset_peak_memory_stats()
+        if used := cuda():
+            used.reset_peak_memory_stats()
         self._watch.start()
         return self
 
@@ -78,8 +79,8 @@ class Meter:
         own = _peak() if self._exact else _resident()
         self.peak_bytes = max(own, self._seen) - self._others.resident
         self.peak_bytes = max(self.peak_bytes, 0)
-        if cuda := _cuda():
-            peak = int(cuda.max_memory_allocated()) - self._others.gpu
+        if used := cuda():
+            peak = int(used.max_memory_allocated()) - self._others.gpu
             self.peak_gpu_bytes = peak if peak > 0 else None
 
     def start(self) -> None:
@@ -94,12 +95,6 @@ class Meter:
         """Note the most that this process and its children hold together."""
         while not self._over.wait(_EVERY):
             self._seen = max(self._seen, _resident() + sum(map(_resident, _descendants())))
-
-
-def _cuda() -> Any:
-    """Torch's CUDA, where it is in use; None else."""
-    torch = sys.modules.get("torch")
-    return torch.cuda if torch is not None and torch.cuda.is_available() else None
 
 
 def _resident(pid: int | None = None) -> int:
