@@ -264,16 +264,25 @@ class _Runner(Runner):
     fellows: Sequence["_Runner"]
     """All runners of this process, itself among them: they end together."""
 
+    async def __aenter__(self) -> Self:
+        runner = await super().__aenter__()
+        if self.stopping:  # it was told to while it was starting
+            self._ending = asyncio.create_task(self.end())
+        return runner
+
+    async def end(self) -> None:
+        """Stop all that it runs, if it has started; else it ends as soon as it has."""
+        if self.started:
+            await self.astop()
+
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
         # Prefect's own handler leaves the loop before anything has been stopped, and of several
         # runners only the last one's is called.
-        if not all(runner.started or runner.stopping for runner in self.fellows):
-            raise SystemExit(0)
         loop = asyncio.get_running_loop()
         ending = [runner for runner in self.fellows if not runner.stopping]
         for runner in ending:
             runner.stopping = True
-        loop.call_soon_threadsafe(lambda: [loop.create_task(runner.astop()) for runner in ending])
+        loop.call_soon_threadsafe(lambda: [loop.create_task(runner.end()) for runner in ending])
 
 
 async def _serve(*deployments: RunnerDeployment, pause_on_shutdown: bool) -> None:

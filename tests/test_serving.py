@@ -1,5 +1,6 @@
 """Runs of deployments: attached, retried, cancelled, crashed, scheduled."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun, ObjectNotFound
+from prefect.runner import Runner
+from prefect.schedules import Interval
 from prefect.states import AwaitingRetry, Cancelling
 
 from flows import serving
@@ -111,6 +114,34 @@ def test_a_failed_attached_run_is_retried_beside_a_long_run_of_another_deploymen
     assert state_is(client, "long", "Running")
     assert Daemon(prefect_server.home, "serving").stop()  # and all that it runs, in good order
     assert state_is(client, "long", "Cancelled")
+
+
+def test_told_to_end_between_two_starts_all_runners_end_in_good_order(
+    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter, met = Runner.__aenter__, []
+
+    async def enter_late(runner: Runner) -> Runner:
+        met.append(runner)
+        if len(met) == 2:
+            while not met[0].started:
+                await asyncio.sleep(0.01)
+            signal.raise_signal(signal.SIGTERM)
+        return await enter(runner)
+
+    monkeypatch.setattr(Runner, "__aenter__", enter_late)
+    served = [
+        serving._deployment(flow, "interrupted", schedule=Interval(3600))
+        for flow in (flows_under_test.add, flows_under_test.nightly)
+    ]
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        asyncio.run(serving._serve(*served, pause_on_shutdown=True))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [runner.started for runner in met] == [False, False]
+    assert client.read_deployment_by_name("add/interrupted").paused
+    assert client.read_deployment_by_name("nightly/interrupted").paused
 
 
 def test_an_attached_run_sees_that_it_is_cancelled(client: SyncPrefectClient) -> None:
