@@ -17,7 +17,7 @@ from evaluation.cells.cell import Cell, plan
 from evaluation.cells.inputs import films_of, inputs, wanted
 from evaluation.cells.places import Places
 from evaluation.cells.rows import Row, failed
-from evaluation.cells.worker import FACTORY, Answer
+from evaluation.cells.worker import FACTORY, Answer, lost_outcome
 from evaluation.makers import made
 from evaluation.methods.base import Method
 from evaluation.methods.needs import face_stages, weights_of_stages
@@ -124,7 +124,7 @@ class Benchmark:
     @cached_property
     def chosen(self) -> Chosen:
         """The metrics, with their estimators."""
-        return choose(self.order.metrics)
+        return choose(self.order.metrics, self.order.protocol.mode)
 
     @cached_property
     def metrics(self) -> list[Metric]:
@@ -175,6 +175,7 @@ class Benchmark:
             UsageError: There is no such source, or nothing of it can be used.
         """
         self.scores.begin("cutting clips")
+        self.lake.discard_scratch(self.run)
         scratch = self.lake.scratch(self.run)
         scratch.mkdir(parents=True, exist_ok=True)
         self._prepared = prepare(
@@ -314,7 +315,7 @@ class Benchmark:
             return answer["outcome"], answer["generated"]
         row = Row.read(self.places, cell.id)
         if row is None or row.film is None:
-            row = failed(cell, lost_words(result))
+            row = failed(cell, lost_words(result), outcome=lost_outcome(result))
             row.write(self.places)
         return row.outcome, True
 

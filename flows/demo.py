@@ -1,6 +1,7 @@
-"""The demo: real clips that come with two Python packages become a release, a model, a relit video.
+"""The demo: real clips that come with two Python packages become a release, a model, a report.
 
-Of the three portraits two are trained on, and the third is held out, and relit in the end.
+Of the three portraits two are trained on. The third is held out: on it the model is judged, beside
+methods that learn nothing, and it is relit in the end.
 """
 
 import shutil
@@ -17,6 +18,7 @@ from PIL import Image
 
 from catalog.lake import Lake
 from catalog.release import Release
+from evaluation.protocols.read import load_protocol
 from flows.config import BuildConfig
 from infra.digests import digest_json
 from infra.weights import registry, weight_path
@@ -100,14 +102,15 @@ def build_parameters(lake: Path) -> dict[str, Any]:
     }
 
 
-def training_parameters(lake: Path, steps: int | None) -> dict[str, Any]:
-    """Parameters of the training flow for the demo.
+def training_parameters(lake: Path, steps: int | None, frames: int | None) -> dict[str, Any]:
+    """Parameters of the training flow for the demo, which ends with a benchmark.
 
     The run is called after what it is made of, so that a demo of changed code begins another.
 
     Args:
         lake: Holds the demo's release.
         steps: Of training; the recipe's own without.
+        frames: How many of each clip are judged at most; the protocol's own without.
     """
     recipe = load_recipe(RECIPE, [] if steps is None else [f"run.steps={steps}"])
     seal = Release.open(Lake.open(lake), NAME).record["seal"]
@@ -117,7 +120,12 @@ def training_parameters(lake: Path, steps: int | None) -> dict[str, Any]:
         "release": NAME,
         "recipe": recipe,
         "name": f"{NAME}-{digest[:8]}",
+        "benchmark": load_protocol("demo", ["source.split=val", *_shorter(frames)]),
     }
+
+
+def _shorter(frames: int | None) -> list[str]:
+    return [] if frames is None else [f"cut.frames={frames}", f"cut.shortest={min(frames, 8)}"]
 
 
 @dataclass(frozen=True)

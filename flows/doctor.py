@@ -68,15 +68,33 @@ def gpus() -> Finding:
     try:
         asked = subprocess.run(_NVIDIA_SMI, capture_output=True, text=True, timeout=20, check=True)
     except FileNotFoundError:
-        return Finding("GPUs", "good", "none: everything runs on the processor")
+        return Finding(
+            "GPUs",
+            "good",
+            "none: there is no NVIDIA driver (its tool nvidia-smi is not installed),"
+            " so everything runs on the processor",
+            "if there is a GPU, install NVIDIA's driver for it",
+        )
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding("GPUs", "note", f"nvidia-smi does not answer: {error}", "see to the driver")
+        return Finding(
+            "GPUs",
+            "note",
+            f"unknown: NVIDIA's driver is installed, but does not answer: {_said(error)}",
+            "run nvidia-smi to see why; a driver that was updated needs a restart of the machine,"
+            " a container needs to be started with its GPUs (docker run --gpus all)",
+        )
     found = "; ".join(asked.stdout.split("\n")).strip("; ")
     if "+cpu" in _versions(("torch",)).get("torch", ""):
         return Finding(
             "GPUs", "note", f"{found}; torch is built without CUDA", "install torch's CUDA build"
         )
     return Finding("GPUs", "good", found)
+
+
+def _said(error: Exception) -> str:
+    """What a tool said of its failure, else what Python says of it."""
+    words = getattr(error, "stderr", None) or getattr(error, "stdout", None)
+    return " ".join(words.split()) if isinstance(words, str) and words.strip() else str(error)
 
 
 def training_packages() -> Finding:

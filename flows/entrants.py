@@ -9,14 +9,12 @@ from pydantic import Field, JsonValue
 from evaluation.cells.cell import unavailable_digest
 from evaluation.makers import Maker
 from evaluation.methods.base import Mode
-from evaluation.methods.registry import make_method, pinned
+from evaluation.methods.registry import make_method, pinned, shown
 from evaluation.protocols.tables import Protocol
 from evaluation.records.facts import MethodFacts
-from infra.errors import LimelightError, UsageError
+from infra.errors import UsageError
 from infra.tables import Table, override
 from infra.weights import identity
-
-_DOES: Mapping[Mode, str] = {"relight": "relight", "animate": "animate"}
 
 
 class Entrant(Table):
@@ -83,6 +81,17 @@ def entrants(protocol: Protocol, asked: Mapping[str, Entrant]) -> dict[str, Entr
     }
 
 
+def of_model(protocol: Protocol, model: str) -> dict[str, Entrant]:
+    """A protocol's own methods, `lcvd` with a model that was just trained.
+
+    Args:
+        protocol: Names the methods.
+        model: The model's folder.
+    """
+    options: dict[str, dict[str, JsonValue]] = {"lcvd": {"model": model}}
+    return {name: Entrant(method=name, options=options.get(name, {})) for name in protocol.methods}
+
+
 def _factors(variant: str, options: Mapping[str, JsonValue]) -> dict[str, float | str]:
     """What a variant varies: its numbers by their names, or else what it is called."""
     numbers = {
@@ -129,24 +138,20 @@ def contestant(name: str, entrant: Entrant, mode: Mode, lake: str) -> Contestant
     Raises:
         UsageError: There is no such method or option.
     """
-    method = make_method(entrant.method, _in_lake(entrant, lake), f"the method {name}")
-    options = dict(_in_lake(entrant, lake))
-    reason = "" if mode in method.modes else f"{entrant.method} does not {_DOES[mode]}"
-    reason = reason or method.unavailable()
-    if not reason:
-        try:
-            options = pinned(entrant.method, options)
-            method = make_method(entrant.method, options, f"the method {name}")
-            reason = method.unavailable()
-        except LimelightError as error:
-            reason = error.message
+    origin = f"the method {name}"
+    options = pinned(entrant.method, _in_lake(entrant, lake), origin)
+    method = make_method(entrant.method, options, origin)
+    reason = method.unavailable() if mode in method.modes else f"{entrant.method} cannot {mode}"
     maker = Maker(
         factory="evaluation.methods.registry:make_method",
         arguments={"name": entrant.method, "options": options},
     )
     if reason:
         facts = MethodFacts(
-            name=name, options=entrant.options, factors=entrant.factors, unavailable=reason
+            name=name,
+            options=shown(entrant.method, entrant.options),
+            factors=entrant.factors,
+            unavailable=reason,
         )
         digest = unavailable_digest(entrant.method, entrant.options)
         return Contestant(name, maker, digest, (), facts)

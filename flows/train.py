@@ -1,4 +1,4 @@
-"""The Prefect flow ``train_model``: from a release and a recipe to a model folder."""
+"""The Prefect flow ``train_model``: from a release and a recipe to a model, and its benchmark."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -15,8 +15,11 @@ from prefect.states import Cancelled
 from prefect.tasks import Task
 
 from catalog.lake import Lake
+from evaluation.protocols.tables import Protocol
+from flows.benchmark import benchmark_methods
 from flows.build import interrupted, stop_in_good_order
 from flows.course import Course
+from flows.entrants import of_model
 from flows.reporting import Reporter, Titles, markdown_table
 from flows.runs import TrainingRun
 from flows.serving import CancelWatch
@@ -92,6 +95,7 @@ def train_model(
     ranks: int = 0,
     cache: bool = False,
     version: str = "",
+    benchmark: Protocol | None = None,
 ) -> Any:
     """Train a model on a release; a run that was interrupted goes on.
 
@@ -105,10 +109,12 @@ def train_model(
         ranks: How many; 0 means one for each GPU, or a single one where there is none.
         cache: Encode all pictures beforehand.
         version: Of the release; without, the current one, or that which the run began with.
+        benchmark: Protocol that the finished model is judged by, on clips of the same release
+            where it names none; without, it is not judged.
 
     Returns:
         The `flows.runs.TrainingRun` as a dictionary of JSON types; its ``model`` is the folder
-        that a benchmark takes.
+        that a benchmark takes. Beside it ``benchmark``: the `flows.findings.BenchmarkRun`, or None.
     """
     stop_in_good_order()
     order = Order(
@@ -143,7 +149,18 @@ def train_model(
         if ending and ending.reason == "preempted":
             saved = max(steps(training.folder.checkpoints), default=0)
             return Cancelled(message=f"Left; the same run goes on after step {saved}")
-    return run.to_json()
+    return {**run.to_json(), "benchmark": judge(lake, run, benchmark)}
+
+
+def judge(lake: str, run: TrainingRun, protocol: Protocol | None) -> Any:
+    """Hand a finished model over to the benchmark flow, which runs as a part of this one."""
+    if protocol is None or not run.model:
+        return None
+    if not (protocol.source.release or protocol.source.folder):
+        source = protocol.source.model_copy(update={"release": run.release, "version": run.version})
+        protocol = protocol.model_copy(update={"source": source})
+    methods = of_model(protocol, run.model)
+    return benchmark_methods(lake=lake, protocol=protocol, name=run.name, methods=methods)
 
 
 def default_name(release: str, recipe: Recipe) -> str:

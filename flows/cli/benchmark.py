@@ -22,6 +22,7 @@ from flows.cli.driver import run_benchmark, supervise
 from infra.errors import UsageError
 
 if TYPE_CHECKING:
+    from evaluation.methods.base import Mode
     from evaluation.protocols.tables import Protocol
     from evaluation.records.compare import Comparison
     from evaluation.records.record import Record
@@ -78,13 +79,12 @@ def register(app: typer.Typer) -> None:
 def list_all(lake: LakeOption, as_json: JsonOption = False) -> None:
     """Protocols, methods and metrics, what of them can be used here, and what was judged."""
     from catalog.lake import Lake
-    from evaluation.methods.registry import METHODS, make_method
+    from evaluation.methods.registry import METHODS
     from evaluation.protocols.read import PROTOCOLS, load_protocol
     from evaluation.records.record import read_record
     from flows.benchmarks import benchmark_folder, benchmark_names
 
     protocols = [load_protocol(name) for name in PROTOCOLS]
-    methods = {name: make_method(name, _in(lake) if name == "lcvd" else {}) for name in METHODS}
     records: list[Record] = []
     if lake.is_dir():
         opened = Lake.open(lake)
@@ -94,10 +94,7 @@ def list_all(lake: LakeOption, as_json: JsonOption = False) -> None:
         "protocols": [
             {"name": p.name, "mode": p.mode, "pixels": p.size, "title": p.title} for p in protocols
         ],
-        "methods": [
-            {"name": n, "does": ", ".join(sorted(m.modes)), "here": m.unavailable() or "yes"}
-            for n, m in methods.items()
-        ],
+        "methods": [_method_row(name, lake) for name in METHODS],
         "metrics": _metric_rows([]),
         "benchmarks": [
             {
@@ -158,7 +155,7 @@ def validate(
         "films": clips * each * sum(not one.unavailable for one in stand),
     }
     rows = [{"method": one.name, "here": one.unavailable or "yes"} for one in stand]
-    measured = _metric_rows(metrics or [])
+    measured = _metric_rows(metrics or [], chosen.mode)
     if as_json:
         emit({**told, "methods": rows, "metrics": measured})
     else:
@@ -225,6 +222,7 @@ def run(
         emit(told)
     else:
         show_run(told)
+        show_path(told["page"], "report: ")
     if told["worse"]:
         end(TROUBLED)
 
@@ -291,7 +289,6 @@ def show_run(told: Mapping[str, Any]) -> None:
             console.print(f"{key}: {what}: {reason}", markup=False, soft_wrap=True)
     console.print()
     show_findings(read_record(Path(told["record"])))
-    show_path(told["page"], "report: ")
     _show_worse(told["worse"])
 
 
@@ -345,12 +342,12 @@ def _show_worse(lines: list[str]) -> None:
         stderr.print(f"[red]worse:[/red] {escape(line)}", soft_wrap=True)
 
 
-def _metric_rows(keys: list[str]) -> list[dict[str, str]]:
+def _metric_rows(keys: list[str], mode: "Mode | None" = None) -> list[dict[str, str]]:
     """A row for each value that is measured, and for each metric that cannot be."""
     from evaluation.makers import made
     from evaluation.metrics.registry import choose
 
-    chosen = choose(keys)
+    chosen = choose(keys, mode)
     infos = [made(maker).info for maker in chosen.makers]
     rows = [
         {"metric": info.name, "grade": info.grade, "estimator": info.estimator} for info in infos
@@ -382,5 +379,15 @@ def _gpus() -> float:
     return 1.0 if find_launcher("ray").gpus() else 0.0
 
 
-def _in(lake: Path) -> dict[str, str]:
-    return {"lake": str(lake.absolute())}
+def _method_row(name: str, lake: Path) -> dict[str, str]:
+    """A method, what it does, and whether it can be used here."""
+    from evaluation.methods.registry import METHODS, make_method
+
+    fields = METHODS[name].options.model_fields
+    told = [key for key, field in fields.items() if field.is_required()]
+    if told:
+        words = " ".join(f"--option {name}.{key}=..." for key in told)
+        return {"name": name, "does": "as it is told", "here": f"with {words}"}
+    method = make_method(name, {"lake": str(lake.absolute())} if "lake" in fields else {})
+    does = ", ".join(sorted(method.modes, reverse=True))
+    return {"name": name, "does": does, "here": method.unavailable() or "yes"}

@@ -1,10 +1,12 @@
-"""The demo: from raw clips to a release, a model and a relit video, with one command."""
+"""The demo: from raw clips to a release, a model and a benchmark, with one command."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from catalog.lake import Lake
+from flows.cli.benchmark import show_run
 from flows.cli.build import clip_rows, show_summary
 from flows.cli.common import JsonOption, LakeOption, console, emit, show_path, show_table
 from flows.cli.driver import run_build, run_training, supervise
@@ -21,14 +23,14 @@ def demo(
     lake: LakeOption,
     steps: Annotated[
         int | None,
-        typer.Option("--steps", min=0, help="Of training; 0 leaves out training and relighting."),
+        typer.Option("--steps", min=0, help="Of training; 0 leaves out all that needs a model."),
     ] = None,
     frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help="Most frames that are relit.")
+        int | None, typer.Option("--frames", min=1, help="Most frames that are judged and relit.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a release from six real clips, train a small model on it, and relight a clip."""
+    """Build a release from six real clips, train and judge a small model, and relight a clip."""
     supervise(lake, keep_server=False)
     yielding_threads()
     from evaluation.preview import write_preview
@@ -44,7 +46,10 @@ def demo(
         show_summary({**summary, "turned_down": []})
     answer = {**summary, "preview": str(told["preview"])}
     if steps != 0:
-        run = run_training(parts.training_parameters(root, steps), quiet=as_json)
+        run = run_training(parts.training_parameters(root, steps, frames), quiet=as_json)
+        told["benchmark"] = Path(run["benchmark"]["page"])
+        if not as_json:
+            show_run(run["benchmark"])
         with relight_bars(hidden=as_json) as progress:
             shown = parts.relight_held_out(root, run, progress, frames)
         told |= {"training": shown.page, **shown.films}

@@ -107,17 +107,18 @@ def run_training(parameters: Mapping[str, Any], *, quiet: bool) -> dict[str, Any
         quiet: Show no progress.
 
     Returns:
-        The `flows.runs.TrainingRun`, as a dictionary.
+        The `flows.runs.TrainingRun`, as a dictionary, and its ``benchmark``, if one was asked for.
 
     Raises:
         EngineError: The Prefect server does not answer, or the ranks are lost again and again.
         TrainingError: The run stopped by itself.
     """
-    from flows import train
+    from flows import benchmark, train
     from flows.cli.dials import Dials
 
     if not quiet:
         train.observers.append(Dials)
+        benchmark.observers.append(Bar)
     return _run(train.train_model, TRAIN_DEPLOYMENT, parameters)
 
 

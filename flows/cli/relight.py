@@ -11,10 +11,10 @@ from rich.progress import Progress, TaskID
 from flows.cli.common import JsonOption, LakeOption, bars, console, emit, show_path
 from infra.threads import yielding_threads
 from stages.matting import MattingConfig
+from training.recipe import Detail
 from training.relight.align import Align
 from training.relight.composite import Background
 from training.relight.options import Mode, RelightOptions
-from training.relight.quotient import Detail
 
 _PARTS = {
     "track": "following the face",

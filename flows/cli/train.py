@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from catalog.lake import Lake
 from catalog.release import Release
+from flows.cli.benchmark import show_run
 from flows.cli.common import (
     JsonOption,
     LakeOption,
@@ -70,6 +71,16 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run --name, as it began.")
     ] = False,
+    benchmark: Annotated[
+        str,
+        typer.Option(
+            "--benchmark", help="Then judge the model by this protocol: a name or a file."
+        ),
+    ] = "",
+    benchmark_changes: Annotated[
+        list[str] | None,
+        typer.Option("--benchmark-set", help="A key of that protocol, table.key=value."),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Only show in what the recipes differ.")
     ] = False,
@@ -101,12 +112,13 @@ def train(
         ranks=ranks,
         cache=encode,
     )
+    protocol = _protocol(benchmark, benchmark_changes)
     training = Training(Lake.open(lake), order)
-    if training.finished:
+    if training.finished and protocol is None:
         _report(training.run().to_json(), as_json=as_json)
         return
     supervise(lake)
-    parameters = {"lake": str(lake.absolute()), **vars(order)}
+    parameters = {"lake": str(lake.absolute()), **vars(order), "benchmark": protocol}
     _report(run_training(parameters, quiet=as_json), as_json=as_json)
 
 
@@ -218,12 +230,22 @@ def _export(run: TrainingRun, folder: Path) -> None:
     save_official(folder, loaded.lcvd)
 
 
+def _protocol(name: str, changes: list[str] | None) -> Any:
+    """The protocol that a model is to be judged by; None for none."""
+    from evaluation.protocols.read import load_protocol
+
+    if not name and changes:
+        raise UsageError("--benchmark-set changes a protocol, but none was named: --benchmark NAME")
+    return load_protocol(name, changes or []) if name else None
+
+
 def _report(run: dict[str, Any], *, as_json: bool) -> None:
     """Show what became of a run."""
     if as_json:
         emit(run)
         return
     page, export = run.pop("page", ""), run.pop("export", "")
+    judged = run.pop("benchmark", None)
     told = TrainingRun(**run)
     console.print(
         f"run [bold]{escape(told.name)}[/bold] {told.state}: step {told.step:,} of {told.steps:,}"
@@ -236,6 +258,9 @@ def _report(run: dict[str, Any], *, as_json: bool) -> None:
         show_path(told.model, "  model in ")
     show_path(Path(told.folder) / "previews", "  previews in ")
     show_path(Path(told.folder) / "tensorboard", "  tensorboard --logdir ")
+    if judged:
+        show_run(judged)
+        show_path(judged["page"], "  benchmark: ")
     if page:
         show_path(page, "  page: ")
     if export:
