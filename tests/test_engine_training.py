@@ -432,13 +432,32 @@ def test_arithmetic_is_counted_without_recomputation():
     assert found == 2 * convolution + 3 * dense
 
 
-def test_a_gpu_is_known_by_the_longest_name(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA L40S")
-    assert peak_flops(torch.device("cuda", 0), torch.bfloat16) == PEAKS["L40S"]
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+    ],
+)
+def test_a_gpu_is_known_by_the_longest_name(monkeypatch, name, known):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    assert peak_flops(torch.device("cuda", 0), torch.bfloat16) == PEAKS[known]
 
 
-def test_a_gpu_whose_name_only_begins_like_a_known_one_is_measured(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA A10G")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NVIDIA A10G",
+        "NVIDIA GeForce RTX 4090 D",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA GeForce RTX 3090 Ti",
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+    ],
+)
+def test_a_gpu_whose_name_only_begins_like_a_known_one_is_measured(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
     monkeypatch.setattr("training.engine.flops.measured_flops", lambda device, dtype: 70e12)
     assert peak_flops(torch.device("cuda", 0), torch.bfloat16) == 70e12
 

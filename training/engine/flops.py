@@ -33,6 +33,9 @@ PEAKS = {
 """Dense bf16 (or fp16) FLOP a second, adding up in fp32, of the tensor cores: NVIDIA's data sheets
 and architecture papers (Blackwell, Hopper, Ampere, Ada), half of what they say with sparsity."""
 
+_OTHERS = r"(?!.* (D|Ti|SUPER|Laptop|Max-Q|MIG)\b)"
+"""Words after a name that make it that of a smaller or a larger GPU, or of a part of one."""
+
 
 def training_flops(forward: Callable[[], Tensor]) -> int:
     """FLOP of a forward and a backward pass: a multiplication and an addition are two.
@@ -57,7 +60,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
         name = torch.cuda.get_device_name(device)
         # The longest name first: "H100" is a part of "H100 PCIe". Whole words: an "A10G" is no A10.
         for known in sorted(PEAKS, key=len, reverse=True):
-            if re.search(rf"\b{known}\b", name):
+            if re.search(rf"\b{known}\b{_OTHERS}", name):
                 return PEAKS[known]
     return measured_flops(device, dtype)
 
