@@ -59,8 +59,17 @@ def test_gpus_are_listed_and_a_torch_without_cuda_is_noted(install, driver):
     assert doctor.gpus()[1:3] == ("note", f"{both}; torch is built without CUDA")
 
 
-def test_a_driver_that_does_not_answer_is_noted(install, driver, monkeypatch):
-    driver("raise SystemExit(9)")
-    assert doctor.gpus().state == "note"
+def test_a_driver_that_does_not_answer_is_noted_with_its_words(install, driver):
+    driver("print('Driver/library version mismatch'); raise SystemExit(9)")
+    finding = doctor.gpus()
+    assert finding.state == "note"
+    assert "Driver/library version mismatch" in finding.found
+    assert "run nvidia-smi" in finding.do
+
+
+def test_a_machine_without_a_driver_is_told_what_a_gpu_would_need(install, monkeypatch):
     monkeypatch.setattr(doctor, "_NVIDIA_SMI", ("no-such-tool",))
-    assert doctor.gpus().state == "good"
+    finding = doctor.gpus()
+    assert finding.state == "good"
+    assert "no NVIDIA driver" in finding.found
+    assert "install NVIDIA's driver" in finding.do
