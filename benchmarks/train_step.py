@@ -28,6 +28,7 @@ a processor in train_step_miniature.json; for each way the median of the steps a
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -40,7 +41,7 @@ from torch import Tensor
 from training.engine.distributed import World, join, leave
 from training.engine.engine import TrainingEngine
 from training.loop.meters import StepMeter
-from training.loop.objective import Objective
+from training.loop.objective import Objective, mean_loss
 from training.loop.speed import Utilisation
 from training.model.official import initial_model
 from training.recipe import Recipe, load_recipe
@@ -103,17 +104,8 @@ class Training:
         first += self.world.rank * self.engine.share
         placed = [replace(each, position=first + i) for i, each in enumerate(samples)]
 
-        def objective(some: Sequence[TrainingSample]) -> Tensor:
-            batch = collate(some, self.world.device)
-            draws = self.objective.training_draws(batch.positions)
-            losses = self.objective.losses(self.engine, batch, draws)
-            for place, full, portrait in zip(
-                batch.positions, losses.full, losses.portrait, strict=True
-            ):
-                meter.note(place, full, portrait)
-            return self.objective.total(losses)
-
-        self.events += self.engine.train_step(placed, objective).events
+        loss = partial(mean_loss, self.objective, self.engine, note=meter.note)
+        self.events += self.engine.train_step(placed, loss).events
         meter.sums(lost=0, leave=False, unsaved=False)  # waits for the GPU
         return meter.seconds
 

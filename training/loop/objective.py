@@ -16,10 +16,14 @@ from training.loop.draws import Draws, Shapes, training_draws
 from training.model.latents import LatentCodec
 from training.model.tokens import TokenEncoder
 from training.recipe import Recipe, Stream
-from training.samples.sample import TrainingBatch
+from training.samples.sample import TrainingBatch, TrainingSample, collate
 
 Forward = Callable[..., Tensor]
 """A wrapped `training.model.lcvd.Lcvd`: all that is trained happens in one call of it."""
+
+
+Note = Callable[[int, Tensor, Tensor], None]
+"""Told the position of a sample, and its losses: of the whole picture, and of the portrait."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Objective:
 
     Attributes:
         codec: The same.
+        device: The same.
         shapes: Of a sample.
     """
 
@@ -59,7 +64,7 @@ class Objective:
         self.codec = codec
         self._recipe = recipe
         self._tokens = tokens
-        self._device = device
+        self.device = device
         size, frames = recipe.data.size, recipe.data.frames
         grid = size // codec.factor
         self.shapes = Shapes((frames, codec.channels, grid, grid), size)
@@ -138,4 +143,23 @@ class Objective:
         return self._here(draws.keep(condition))
 
     def _here(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self._device, non_blocking=True)
+        return tensor.to(self.device, non_blocking=True)
+
+
+def mean_loss(
+    objective: Objective, network: Forward, samples: Sequence[TrainingSample], note: Note
+) -> Tensor:
+    """What a training step makes smaller: the mean loss of some samples, each told by itself.
+
+    Args:
+        objective: Of the run.
+        network: The network; gradients flow into it alone.
+        samples: In the machine's memory.
+        note: Told each sample's losses.
+    """
+    batch = collate(samples, objective.device)
+    draws = objective.training_draws(batch.positions)
+    losses = objective.losses(network, batch, draws)
+    for position, full, portrait in zip(batch.positions, losses.full, losses.portrait, strict=True):
+        note(position, full, portrait)
+    return objective.total(losses)

@@ -2,12 +2,11 @@
 
 import logging
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from typing import cast
-
-from torch import Tensor
 
 from infra.errors import LimelightError
 from training.checkpoint.folder import attempt_token
@@ -21,7 +20,7 @@ from training.engine.ladder import Circumstances, Fit, Wish, save_wish
 from training.loop.finish import write_model
 from training.loop.folder import Reason, RunFolder, read_log
 from training.loop.meters import RunLog, StepMeter, StepSums
-from training.loop.objective import Objective
+from training.loop.objective import Objective, mean_loss
 from training.loop.previews import Previewer, write_preview
 from training.loop.request import LATENTS, RunRequest, bound_digest
 from training.loop.speed import Utilisation
@@ -37,7 +36,7 @@ from training.model.latents import load_codec
 from training.model.official import initial_model
 from training.model.tokens import load_token_encoder
 from training.samples.loader import LostSamples, TrainingLoader
-from training.samples.sample import TrainingSample, collate
+from training.samples.sample import TrainingSample
 
 SKIPS = 32
 """Steps in a row that may be skipped, since their gradients are not finite: fp16's loss scale
@@ -131,7 +130,8 @@ class Trainer:
             if self._leaves():
                 return "preempted"
             for meter, samples in self._samples():
-                facts = engine.train_step(samples, self._passes(meter))
+                loss = partial(mean_loss, self._objective, engine, note=meter.note)
+                facts = engine.train_step(samples, loss)
                 sums = self._sums(meter, samples, log, unsaved=writer.failed)
                 self._check(facts, samples)
                 self._tell(facts, sums, meter, speed, log)
@@ -182,21 +182,6 @@ class Trainer:
                 with meter.waiting():
                     samples = list(islice(every, self._engine.share))
                 yield meter, samples
-
-    def _passes(self, meter: StepMeter) -> Callable[[Sequence[TrainingSample]], Tensor]:
-        """Some samples' mean loss, whose terms are told to the meter."""
-
-        def objective(samples: Sequence[TrainingSample]) -> Tensor:
-            batch = collate(samples, self._world.device)
-            draws = self._objective.training_draws(batch.positions)
-            losses = self._objective.losses(self._engine, batch, draws)
-            for position, full, portrait in zip(
-                batch.positions, losses.full, losses.portrait, strict=True
-            ):
-                meter.note(position, full, portrait)
-            return self._objective.total(losses)
-
-        return objective
 
     # What comes out.
 
