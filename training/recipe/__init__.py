@@ -9,10 +9,11 @@ from training.recipe.read import (
     recipe_toml,
     write_recipe,
 )
-from training.recipe.tables import Recipe, Stream
+from training.recipe.tables import Detail, Recipe, Stream
 
 __all__ = [
     "RECIPES",
+    "Detail",
     "Recipe",
     "Stream",
     "differences",

@@ -13,6 +13,9 @@ from infra.tables import Table
 Stream = Literal["shading", "reference", "landmarks"]
 """A picture that an adapter looks at: shading renders, the reference's picture, keypoint maps."""
 
+Detail = Literal["generated", "original"]
+"""`generated`: the portrait as the model made it, as LCVD has it; `original`: the film's own
+portrait, with the model's change of light."""
 
 _Count = Annotated[int, Field(ge=1)]
 _Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -231,9 +234,8 @@ class SamplingTable(Table):
     """Frames that go through the network at once, the reference's slot among them."""
     overlap: int = Field(6, ge=1)
     """Slots that neighbouring windows share, the reference's among them."""
-    detail: Literal["generated", "original"] = "generated"
-    """Whose pixels a relit portrait is made of: `generated`, the model's; `original`, the film's
-    own, with the model's change of light, where the film itself is relit."""
+    detail: Detail = "generated"
+    """Whose pixels a relit portrait is made of; `original` where the film itself is relit."""
 
     @model_validator(mode="after")
     def _check(self) -> "SamplingTable":

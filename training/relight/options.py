@@ -9,10 +9,9 @@ from stages.geometry import GeometryConfig
 from stages.matting import MattingConfig
 from stages.models.faces import FaceModelName
 from training.diffusion.branches import Driving
-from training.recipe import Recipe
+from training.recipe import Detail, Recipe
 from training.relight.align import Align
 from training.relight.composite import Background
-from training.relight.quotient import Detail
 
 Mode = Literal["relight", "animate", "landmarks"]
 """`relight`: the face moves under another light; `animate`: under the reference's own; `landmarks`:

@@ -8,18 +8,14 @@ image (Shashua and Riklin-Raviv 2001), whose two pictures share the model's faul
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.errors import UsageError
+from training.recipe import Detail
 from training.relight.composite import Background, Picture
-
-Detail = Literal["generated", "original"]
-"""`generated`: the portrait as the model made it, as LCVD has it; `original`: the film's own
-portrait, with the model's change of light."""
 
 _REACH = 1 / 24
 """Standard deviation of the smoothing, in sides of a picture: light on a face is smooth."""

@@ -129,9 +129,10 @@ class FaceReader:
             )
         ground, seen = portrait
         moved = align_points(seen[None], track.points, align)
-        # Room for the reference as it is, and for all that it will do.
-        around = FaceSquare.around([seen[None], moved], ground.shape[1::-1])
-        square = FaceSquare.whole(len(ground)) if whole else around
+        if whole:
+            square = FaceSquare.whole(len(ground))
+        else:  # room for the reference as it is, and for all that it will do
+            square = FaceSquare.around([seen[None], moved], ground.shape[1::-1])
         cut, own_points = square.cut(ground), square.place(seen)
         own = self._model.fit([cut], FaceTrack.still(own_points, FIT_SIZE))
         return Subject(
