@@ -126,9 +126,14 @@ def relight(
             portraits = light_laid_over(squares, unlit, generated)
         looks = zip(subject.grounds(), portraits, strict=True)
         weigh = _weighing(subject, matte, matting, options)
-        shown = enumerate(composited(looks, subject.square, weigh), 1)
-        caption = caption_of(wanted, options.mode)
-        _write(results, shown, raw, subject, conditions, options, caption, clock)
+        shown = composited(looks, subject.square, weigh)
+        beside: Iterable[tuple[Picture, ...] | None] = repeat(None, len(subject))
+        if options.grid:
+            middle = () if raw is None else ("generated",)
+            captions = ("reference", "driver", caption_of(wanted, options.mode), *middle, "result")
+            results.add_grid(captions, fps=film.fps, frames=len(subject))
+            beside = _beside(subject, conditions, options.stream, raw)
+        _write(results, shown, beside, subject, options.crf, clock)
         facts = {
             "driving": str(driving),
             "reference": None if reference is None else str(reference),
@@ -273,32 +278,35 @@ def _weighing(
     return partial(over_still_ground, reference=matte, matting=matting)
 
 
-def _write(
-    results: Results,
-    shown: Iterable[tuple[int, Picture]],
-    raw: Iterator[Picture] | None,
+def _beside(
     subject: Subject,
     conditions: DrawnConditions,
-    options: RelightOptions,
-    caption: str,
+    stream: Driving,
+    raw: Iterator[Picture] | None,
+) -> Iterator[tuple[Picture, ...]]:
+    """What the grid shows of each frame before the result; ``raw`` is what was generated."""
+    # The driver is read by itself: on its way through the matting it may be frames ahead.
+    for slot, driver in enumerate(subject.film, 1):
+        made = () if raw is None else (next(raw),)
+        drawn = conditions.picture(stream, slot)
+        yield subject.portrait, subject.framing.cut(driver), drawn, *made
+
+
+def _write(
+    results: Results,
+    shown: Iterable[Picture],
+    beside: Iterable[tuple[Picture, ...] | None],
+    subject: Subject,
+    crf: int,
     progress: Progress,
 ) -> None:
-    """Encode the film, its grid, and its sound; ``raw`` is what was generated, if not shown."""
-    film, square, count = subject.film, subject.square, len(subject)
-    if options.grid:
-        middle = () if raw is None else ("generated",)
-        captions = ("reference", "driver", caption, *middle, "result")
-        results.add_grid(captions, fps=film.fps, frames=count)
-    # The driver is read by itself: on its way through the matting it may be frames ahead.
-    drivers: Iterable[Picture | None] = film if options.grid else repeat(None, count)
-    for (slot, picture), driver in zip(shown, drivers, strict=True):
-        results.write(picture, fps=film.fps, crf=options.crf)
-        if driver is not None:
-            drawn = conditions.picture(options.stream, slot)
-            made = [] if raw is None else [next(raw)]
-            cuts = subject.framing.cut(driver), drawn, *made, square.cut(picture)
-            results.write_row(subject.portrait, *cuts)
-        progress("write", slot, count)
+    """Encode the film, its grid if there is something ``beside`` it, and its sound."""
+    film, count = subject.film, len(subject)
+    for done, (picture, row) in enumerate(zip(shown, beside, strict=True), 1):
+        results.write(picture, fps=film.fps, crf=crf)
+        if row is not None:
+            results.write_row(*row, subject.square.cut(picture))
+        progress("write", done, count)
     results.finish(film, count)
 
 
