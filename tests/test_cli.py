@@ -4,14 +4,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from flows.cli.app import main
-from flows.demo import HELD_OUT
 from tests.browser import screenshot
 
 pytestmark = [pytest.mark.ray, pytest.mark.prefect, pytest.mark.timeout(600)]
@@ -122,6 +120,49 @@ def test_the_page_of_the_demos_training_fits_a_real_browser(demo, tmp_path):
         assert page.broken_images == 0
 
 
+def test_the_demo_judges_its_model_beside_methods_that_learn_nothing(here, demo):
+    summary, lake = demo
+    judged = summary["run"]["benchmark"]
+    record = json.loads(Path(judged["record"]).read_text())
+    done = {cell["method"] for cell in record["cells"] if cell["outcome"] == "done"}
+    assert {"copy", "ratio", "lcvd"} <= done
+    assert done.isdisjoint(judged["unavailable"])
+    (row,) = answer(here, "benchmark", "ls", lake=lake)["benchmarks"]
+    assert (row["protocol"], row["films"]) == ("demo", 3 * len(done))
+
+
+def test_the_demos_benchmark_compares_with_itself_and_reports_again(here, demo):
+    summary, lake = demo
+    name = summary["run"]["benchmark"]["name"]
+    held = answer(here, "benchmark", "compare", name, name, lake=lake)
+    assert held["changes"]
+    assert not held["regressed"]
+    page = Path(summary["run"]["benchmark"]["page"])
+    before = page.read_bytes()
+    assert answer(here, "benchmark", "report", name, lake=lake)["page"] == str(page)
+    assert page.read_bytes() == before
+
+
+def test_the_report_of_the_demos_benchmark_fits_a_real_browser(demo, tmp_path):
+    summary, _ = demo
+    page = Path(summary["run"]["benchmark"]["page"])
+    for width in (1280, 400):
+        shown = screenshot(page, tmp_path / f"{width}.png", width)
+        assert shown.scroll_width <= width
+        assert shown.broken_images == 0
+
+
+def test_a_benchmark_is_checked_without_running_it(here, demo):
+    _, lake = demo
+    chosen = ("--release", "demo", "--set", "source.split=val")
+    told = answer(here, "benchmark", "validate", "demo", *chosen, lake=lake)
+    assert (told["clips"], told["cases"]) == (1, 3)
+    assert {row["method"] for row in told["methods"]} == {"copy", "ratio", "dpr", "lcvd"}
+    refused = here("benchmark", "validate", "demo", "--release", "nobody", lake=lake)
+    assert refused.returncode == 2
+    assert "nobody" in refused.stderr
+
+
 def test_a_release_verifies_until_a_byte_is_flipped(here, demo):
     summary, lake = demo
     assert answer(here, "verify", "demo", lake=lake)["problems"] == []
@@ -163,26 +204,6 @@ def test_wrong_sql_names_the_tables(here, demo):
     done = here("query", "select * from nothing", lake=lake)
     assert done.returncode == 2
     assert "outcomes" in done.stderr
-
-
-def test_a_second_build_and_a_rerun_of_one_stage(demo):
-    summary, lake = demo
-    clips, config = lake.with_name("demo-clips"), lake.with_name("demo.toml")
-    config.write_text(f"[pack]\nval = {HELD_OUT}\ntest = 0.0\n")
-    up = answer(limelight, "up", lake=lake)
-    assert up["url"].startswith("http://127.0.0.1:")
-    started = time.monotonic()
-    again = answer(limelight, "build", clips, "--name", "demo", "--config", config, lake=lake)
-    print(f"a second build took {time.monotonic() - started:.1f} s")
-    assert again["computed"] == {}
-    assert again["digest"] == summary["digest"]
-    where = "clip in (select clip from members where label = 'astronaut.mp4')"
-    chosen = ("--stage", "matting", "--only", "all", "--where", where)
-    rerun = answer(limelight, "rerun", "demo", *chosen, lake=lake)
-    assert rerun["computed"] == {"matting": 1}
-    assert rerun["digest"] == summary["digest"]
-    assert limelight("down", lake=lake).stdout == "stopped\n"
-    assert processes_about(lake) == []
 
 
 def test_export_in_lcvds_layout_points_at_the_video(here, demo, tmp_path):
