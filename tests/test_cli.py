@@ -72,8 +72,7 @@ def demo(tmp_path_factory):
     lake = tmp_path_factory.mktemp("demo") / "lake"
     done = limelight("demo", "--steps", "8", "--frames", "6", "--json", lake=lake, timeout=500)
     assert done.returncode == 0, done.stderr
-    yield json.loads(done.stdout), lake
-    limelight("down", lake=lake)
+    return json.loads(done.stdout), lake
 
 
 def test_the_demo_keeps_the_portraits_and_says_why_it_turns_the_others_down(demo):

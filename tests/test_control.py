@@ -12,9 +12,11 @@ import httpx
 import psutil
 import pytest
 
+from catalog.lake import Lake
+from catalog.release import Release
 from flows.demo import gather_clips
 from infra.processes import lease_folder
-from tests.test_cli import limelight
+from tests.test_cli import answer, limelight, processes_about
 
 pytestmark = [pytest.mark.ray, pytest.mark.prefect]
 SECONDS = 120
@@ -30,9 +32,9 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # For builds here and in the serving process; a second worker would only load models.
         patch.setenv("LIMELIGHT_WORKERS", "1")
-        up = limelight("up", "--json", lake=home / "lake")
-        assert up.returncode == 0, up.stderr
-        (home / "api").write_text(json.loads(up.stdout)["api_url"])
+        up = answer(limelight, "up", lake=home / "lake")
+        assert up["url"].startswith("http://127.0.0.1:")
+        (home / "api").write_text(up["api_url"])
         yield home
         limelight("down", lake=home / "lake")
 
@@ -137,6 +139,17 @@ def test_a_build_started_in_the_ui_completes(home, api):
     assert "markdown" in artifacts_of(api, run_of(api, "from-the-ui")["id"])
 
 
+def test_a_second_build_computes_nothing_and_a_rerun_one_stage_of_one_clip(home):
+    lake, name = home / "lake", "from-the-ui"
+    first = Release.open(Lake.open(lake), name).digest
+    again = answer(limelight, "build", home / "portrait", "--name", name, lake=lake)
+    assert (again["computed"], again["digest"]) == ({}, first)
+    where = "clip in (select clip from members where label = 'hopper.mp4')"
+    chosen = ("--stage", "matting", "--only", "all", "--where", where)
+    rerun = answer(limelight, "rerun", name, *chosen, lake=lake)
+    assert (rerun["computed"], rerun["digest"]) == ({"matting": 1}, first)
+
+
 def test_ctrl_c_cancels_the_run_and_leaves_no_process(home, api):
     command = start(home, "interrupted")
     driver = at_work(home, api, "interrupted")
@@ -164,3 +177,8 @@ def test_the_deployments_parameters_are_typed(api):
     quality = schema["definitions"]["QualityConfig"]["properties"]["threshold"]
     assert (quality["minimum"], quality["maximum"]) == (0, 1)
     assert quality["description"]
+
+
+def test_down_stops_all_that_serves_the_lake(home):
+    assert limelight("down", lake=home / "lake").stdout == "stopped\n"
+    assert processes_about(home / "lake") == []
