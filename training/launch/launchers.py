@@ -70,7 +70,12 @@ class OnRay:
 
     def environment(self, job: Job) -> dict[str, str]:
         """Ray Train as this code knows it; and no word home."""
-        return {"RAY_TRAIN_V2_ENABLED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+        return {
+            "RAY_TRAIN_V2_ENABLED": "1",
+            # Ranks hear of their machine's end themselves, by SIGTERM.
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
 
 
 LAUNCHERS: dict[str, Launcher] = {"torchrun": Torchrun(), "ray": OnRay()}
