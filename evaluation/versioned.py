@@ -1,6 +1,7 @@
 """What decides a result: code, options and weights; all that is loaded once and gives results."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 from infra.digests import digest_json
@@ -28,7 +29,7 @@ class Versioned:
         """What decides its results beside code and weights, in JSON types."""
         return {}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Of all that decides its results; 16 hexadecimal digits."""
         return digest_json(

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 import cv2
 import numpy as np
@@ -41,6 +41,7 @@ from stages.base import Stage
 from stages.geometry import GeometryConfig
 from stages.matting import MattingConfig, MattingModel, matting_model
 from stages.models.faces import FaceModelName
+from training.recipe.tables import Detail
 from training.relight.align import Align
 
 if TYPE_CHECKING:
@@ -62,9 +63,10 @@ class LcvdOptions(MethodOptions):
     """A model folder, a run's name, or `official`; without, that of the run that finished last."""
     lake: str = ""
     """Folder of the lake whose runs are looked at; without, the environment's."""
-    detail: Literal["generated", "original"] = "generated"
+    detail: Detail | None = None
     """`generated`: the portrait as the model made it; `original`: the film's own pixels, with the
-    model's change of light (`training.relight.quotient`), where the film itself is relit."""
+    model's change of light (`training.relight.quotient`), where the film itself is relit. Without,
+    as the model's recipe has it."""
     align: Align = "so3"
     """How a film's motion is carried over to a portrait that is not in it."""
     guidance: float | None = Field(None, ge=0)
@@ -163,7 +165,7 @@ class Lcvd(Method):
         """Generous, above all on a processor; twice as long where two films are generated."""
         from stages.models.nets import best_device
 
-        films = 2 if self._table.detail == "original" else 1
+        films = 1 if self._table.detail == "generated" else 2
         return 600.0 + _A_FRAME[best_device().type] * frames * films
 
     def setup(self) -> None:
@@ -218,7 +220,8 @@ class Lcvd(Method):
             raise MethodError(error.message) from error
         own = subject.geometry.light
         generated = self._generated(subject, own if light is None else light, options, scratch)
-        if light is not None and self._table.detail == "original":
+        detail = self._table.detail or self._loaded.model.recipe.sampling.detail
+        if light is not None and detail == "original":
             unlit = self._generated(subject, own, options, scratch)
             return light_laid_over(driving.pictures(), unlit, generated)
         return generated
