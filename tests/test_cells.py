@@ -252,15 +252,27 @@ def test_a_gpu_that_is_lost_ends_the_process_not_the_method_s_other_cells(
 MIB = 1 << 20
 
 
+WITHIN = """
+import numpy as np
+from evaluation.cells.meter import Held, Meter
+ballast = np.ones(100 << 20, np.uint8)
+before = Held.now()
+with Meter(before) as meter:
+    ballast[: 1 << 20] = np.ones(50 << 20, np.uint8)[: 1 << 20]
+with Meter(before + Held(resident=1 << 40)) as none:
+    pass
+print(meter.peak_bytes >> 20, none.peak_bytes)
+"""
+
+
 def test_a_method_s_memory_is_counted_without_what_its_process_held_before() -> None:
-    ballast = np.ones(100 * MIB, np.uint8)
-    before = Held.now()
-    with Meter(before) as meter:
-        ballast[:MIB] = np.ones(50 * MIB, np.uint8)[:MIB]
-    assert 45 * MIB < meter.peak_bytes < 90 * MIB
-    with Meter(before + Held(resident=1 << 40)) as meter:
-        pass
-    assert meter.peak_bytes == 0
+    # By itself: the kernel may take idle pages from a process that has been at work for long.
+    done = subprocess.run(
+        [sys.executable, "-c", WITHIN], capture_output=True, text=True, check=True, timeout=60
+    )
+    peak, none = map(int, done.stdout.split())
+    assert 45 <= peak < 90
+    assert none == 0
 
 
 def test_memory_of_child_processes_is_the_method_s() -> None:
