@@ -160,8 +160,8 @@ def validate(
         emit({**told, "methods": rows, "metrics": measured})
     else:
         console.print(
-            f"{chosen.name}: {clips:,} clips at most, {each} {_CASES[chosen.mode]} each:"
-            f" {told['films']:,} films of up to {chosen.cut.frames} frames of {chosen.size} pixels"
+            f"{chosen.name}: clips: {clips:,} at most; {_CASES[chosen.mode]} for each: {each};"
+            f" films: {told['films']:,}, of up to {chosen.cut.frames} frames of {chosen.size} pixels"
         )
         show_table(rows)
         console.print()
