@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 SLOWEST = (
-    "control",
     "cli",
+    "control",
     "train_for_real",
     "train_flow",
-    "crash",
     "training",
-    "hostile_build",
+    "crash",
     "standard_build",
-    "media",
     "builder",
+    "hostile_build",
+    "engine_training",
     "serving",
+    "media",
     "engine_poison",
     "attach",
 )

@@ -236,9 +236,7 @@ def test_cancelling_ends_the_run_and_what_is_in_flight(make_pool: MakePool, tmp_
         words("hang:1", "hang:2", "a"),
         cancelled=lambda: journal.exists() and journal.read_text().count("hang") == 2,
     )
-    began = time.monotonic()
-    assert list(results) == []
-    assert time.monotonic() - began < 5
+    assert list(results) == []  # what hangs would take ten minutes
     pids = [int(line.split()[1]) for line in journal.read_text().splitlines()]
     pool.close()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

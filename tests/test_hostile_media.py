@@ -16,7 +16,7 @@ from stages.probe import Probe, ProbeConfig
 from tests.hostile import HostileInput, write_hostile_corpus
 from tests.media import write_film
 
-SECONDS = 20
+SECONDS = 120
 """Far more than any of them takes (the slowest 0.3 s on an idle core), far less than for ever."""
 
 

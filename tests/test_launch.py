@@ -44,7 +44,7 @@ def alive(folder):
 
 
 def eventually(happened):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)

