@@ -161,7 +161,8 @@ def validate(
     else:
         console.print(
             f"{chosen.name}: clips: {clips:,} at most; {_CASES[chosen.mode]} for each: {each};"
-            f" films: {told['films']:,}, of up to {chosen.cut.frames} frames of {chosen.size} pixels"
+            f" films: {told['films']:,}, up to {chosen.cut.frames} frames of {chosen.size} pixels",
+            soft_wrap=True,
         )
         show_table(rows)
         console.print()
