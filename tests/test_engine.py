@@ -1,8 +1,8 @@
 """The engine's rules, without Ray: board, ledger, judge, worker processes, inline backend."""
 
+import itertools
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -268,18 +268,24 @@ def test_a_busy_pool_makes_room_for_another(make_pool: MakePool) -> None:
     ledger = Ledger({"CPU": 2})
     rich = make_pool(claim=Claim("rich", {"CPU": 1}, ledger), seconds=0.1)
     poor = make_pool(claim=Claim("poor", {"CPU": 1}, ledger))
-    stream = rich.run(words(*(str(n) for n in range(60))))
-    finished = []
+    busy, served = threading.Event(), threading.Event()
+
+    def more() -> Iterator[Item]:
+        """Work for the rich, and no end of it before the poor were served."""
+        numbers = itertools.count()
+        while not served.is_set():
+            yield Item(str(next(numbers)), "work")
 
     def drain() -> None:
-        finished.append(("rich", len(list(stream))))
+        for _ in rich.run(more()):
+            busy.set()
 
-    thread = threading.Thread(target=drain)
+    thread = threading.Thread(target=drain, daemon=True)
     thread.start()
-    time.sleep(1)
-    finished.append(("poor", len(list(poor.run(words("a", "b"))))))
+    assert busy.wait(60)
+    assert len(list(poor.run(words("a", "b")))) == 2
+    served.set()
     thread.join()
-    assert finished == [("poor", 2), ("rich", 60)]
 
 
 def test_closing_a_pool_closes_its_workers(make_pool: MakePool, tmp_path: Path) -> None:
