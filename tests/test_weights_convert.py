@@ -371,6 +371,16 @@ def test_the_tensors_of_an_entry_are_kept_by_their_keys(registry):
     np.testing.assert_array_equal(found["a.weight"], np.eye(2))
 
 
+def test_of_several_entries_the_first_that_is_there_is_kept(registry):
+    for there, wanted in (("ac", 1), ("bc", 2), ("ab", 1)):
+        entries = {name: {"w": torch.full((2,), place)} for place, name in enumerate("abc", 1)}
+        data = checkpoint({name: entries[name] for name in there})
+        add(registry, f"net_{there}", data, entry="a|b")
+        path = weights.pull(f"net_{there}")
+        np.testing.assert_array_equal(safetensors.load_file(path)["w"], [wanted] * 2)
+        assert "|" not in path.name
+
+
 def test_a_checkpoint_of_an_old_torch_is_read(registry):
     stream = BytesIO()
     torch.save({"w": torch.eye(2)}, stream, _use_new_zipfile_serialization=False)
@@ -412,6 +422,9 @@ def test_an_absent_entry_is_an_error_that_names_those_there(registry):
     )
     with pytest.raises(WeightsError, match="no entry 'E_flame'; its entries are weight, bias"):
         weights.prepare(["net"])
+    add(registry, "other", checkpoint({"c": {"w": torch.eye(2)}}), entry="a|b")
+    with pytest.raises(WeightsError, match="no entry 'a' or 'b'; its entries are c"):
+        weights.pull("other")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def read_tensors(path: Path, entry: str = "") -> dict[str, Any]:
 
     Args:
         path: What ``torch.save`` wrote.
-        entry: The entry that holds them; empty where the checkpoint is a bare state dict.
+        entry: The entry that holds them, or ``a|b``: the first of these that is there; empty
+            where the checkpoint is a bare state dict.
 
     Raises:
         WeightsError: It is damaged, asks to run code, or does not hold such tensors.
@@ -52,11 +53,14 @@ def read_tensors(path: Path, entry: str = "") -> dict[str, Any]:
     loaded = _load(path)
     if not isinstance(loaded, dict):
         raise WeightsError(f"{path.name} holds a {type(loaded).__name__}, no weights", hint=_LIST)
-    if entry and not isinstance(loaded.get(entry), dict):
+    names = entry.split("|") if entry else []
+    held = [loaded[name] for name in names if isinstance(loaded.get(name), dict)]
+    if names and not held:
+        wanted = " or ".join(map(repr, names))
         raise WeightsError(
-            f"{path.name} has no entry {entry!r}; its entries are {some(loaded)}", hint=_LIST
+            f"{path.name} has no entry {wanted}; its entries are {some(loaded)}", hint=_LIST
         )
-    chosen = loaded[entry] if entry else loaded
+    chosen = held[0] if names else loaded
     tensors = {
         key: value.detach()
         for key, value in chosen.items()

@@ -30,7 +30,9 @@ def how_of(weight: Weight) -> str:
     """How a weight is converted, in a word: what was read changes with it; empty if not at all."""
     if weight.convert is None:
         return ""
-    return "-".join(word for word in (weight.convert, weight.entry, f"v{VERSION}") if word)
+    # It is a part of a file's name, and not all file systems know a bar.
+    entry = weight.entry.replace("|", "+")
+    return "-".join(word for word in (weight.convert, entry, f"v{VERSION}") if word)
 
 
 def converted_path(weight: Weight, digest: str) -> Path:

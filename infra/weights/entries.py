@@ -114,8 +114,9 @@ class Weight(_Entry):
     """How a pickled original becomes safetensors: ``torch`` reads a checkpoint's tensors,
     ``arrays`` the arrays of a dictionary (see `infra.weights.frozen`)."""
 
-    entry: str = Field(default="", pattern=r"^[\w.]*$")
-    """With ``torch``: the entry of the checkpoint that holds the tensors; empty, all of it."""
+    entry: str = Field(default="", pattern=r"^([\w.]+(\|[\w.]+)*)?$")
+    """With ``torch``: the entry of the checkpoint that holds the tensors; of ``a|b``, the first
+    that is there; empty, all of it."""
 
     signature: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")
     """With ``torch``: digest of the tensors' keys and shapes (`infra.weights.convert`)."""
