@@ -9,7 +9,7 @@ from evaluation.frechet.samples import Samples
 from evaluation.metrics import fid, fvd, kid
 from evaluation.metrics.base import Extractor, Features, SetMetric
 from evaluation.metrics.fid import Fid, InceptionVectors
-from evaluation.metrics.fvd import CLIP, Fvd, MotionVectors
+from evaluation.metrics.fvd import CLIP, ContentDebiasedFvd, Fvd, MotionVectors
 from evaluation.metrics.kid import Kid
 
 SIZE = 8
@@ -119,7 +119,8 @@ def test_distances_at_infinity_lie_below_those_of_few(metric):
 def test_fvd_divides_by_n_and_fid_by_n_less_one():
     rows = np.array([[0.0], [2.0]])
     apart = Samples.of(np.array([[0.0], [0.0]]))
-    assert Fvd().value(Samples.of(rows), apart).value == pytest.approx(1 + 1)
+    for metric in (Fvd(), ContentDebiasedFvd()):
+        assert metric.value(Samples.of(rows), apart).value == pytest.approx(1 + 1)
     assert Fid().value(Samples.of(rows), apart).value == pytest.approx(1 + 2)
 
 
@@ -129,9 +130,10 @@ def test_every_variant_has_a_name_of_its_own():
         Kid(),
         Fvd(),
         Fvd(infinite=True),
+        ContentDebiasedFvd(),
     ]
     infos = [variant.info for variant in variants]
-    assert len({info.name for info in infos}) == len({info.title for info in infos}) == 7
+    assert len({info.name for info in infos}) == len({info.title for info in infos}) == 8
     assert {info.grade for info in infos} == {"standard"}
     assert all("its digest" in info.weights.values() for info in infos)
 

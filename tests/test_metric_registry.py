@@ -126,7 +126,12 @@ def test_makers_cross_to_other_machines_as_json(has):
 
 
 def test_a_worker_without_the_weights_says_so_and_takes_no_stand_in(nothing_here):
-    for key, estimator in (("image_quality", "liqe"), ("fid", "inception"), ("fvd", "i3d")):
+    for key, estimator in (
+        ("image_quality", "liqe"),
+        ("fid", "inception"),
+        ("fvd", "i3d"),
+        ("fvd_content_debiased", "videomae"),
+    ):
         (extractor, *_) = make_metric(key, estimator=estimator).extractors().values()
         with pytest.raises(WeightsError, match=extractor.weights()[0]):
             extractor.setup()
@@ -146,6 +151,17 @@ def test_what_is_optional_is_measured_only_where_it_is_asked_for(has):
     optional = {key for key, entry in METRICS.items() if entry.optional}
     assert not optional & set(estimators(choose().makers))
     assert estimators(choose(["fid_clean", "fid_clean"]).makers) == {"fid_clean": "inception"}
+
+
+def test_what_was_asked_for_and_has_no_stand_in_is_left_out_and_says_why(nothing_here):
+    chosen = choose(["fvd_content_debiased"])
+    assert (chosen.makers, chosen.left_out) == (
+        (),
+        {
+            "fvd_content_debiased": "it needs the weights videomae_ssv2: "
+            "limelight weights pull videomae_ssv2"
+        },
+    )
 
 
 def test_animation_is_not_held_against_another_persons_ground(has):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from evaluation.models import i3d, inception_input, liqe, lpips, random_features
+from evaluation.models import i3d, inception_input, liqe, lpips, random_features, videomae
 from stages.models.nets import ready_net
 from tests.rule import blocks, generator, rule_state
 
@@ -25,6 +25,7 @@ NETWORKS: dict[str, tuple[Callable[[], Any], np.ndarray]] = {
     "fid": (lambda: inception_input.PictureFeatures("pytorch-fid"), FRAMES),
     "clean fid": (lambda: inception_input.PictureFeatures("clean-fid"), FRAMES),
     "fvd": (i3d.ClipLogits, CLIPS),
+    "content-debiased fvd": (videomae.load_clip_features, CLIPS),
     "lpips": (lambda: lpips.LpipsCoder("alex"), FRAMES),
     "liqe": (lambda: liqe_embeddings, FRAMES),
     "random pictures": (random_features.RandomPictures, FRAMES),
@@ -45,7 +46,8 @@ def looked(name: str, device: torch.device) -> np.ndarray:
     """What a network finds on a device; one that loads weights has the rule's."""
     make, shown = NETWORKS[name]
     with pytest.MonkeyPatch.context() as patch:
-        for module in (i3d, inception_input, liqe, lpips):
+        patch.setattr(videomae, "VideoMae", partial(videomae.VideoMae, 352, 4, 4, 1536))
+        for module in (i3d, inception_input, liqe, lpips, videomae):
             patch.setattr(module, "load_state", lambda weight: {})
             patch.setattr(module, "ready_net", partial(ready_by_rule, device))
         patch.setattr(random_features, "ready_net", partial(ready_net, device=device))

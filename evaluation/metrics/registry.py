@@ -19,7 +19,7 @@ from evaluation.metrics.cost import PeakGpuMemory, PeakMemory, SecondsPerFrame
 from evaluation.metrics.fid import INCEPTION, Fid
 from evaluation.metrics.flicker import GroundFlicker
 from evaluation.metrics.frechet_embedded import RandomFrechet, random_offer
-from evaluation.metrics.fvd import I3D, Fvd
+from evaluation.metrics.fvd import I3D, VIDEOMAE, ContentDebiasedFvd, Fvd
 from evaluation.metrics.identity import Identity
 from evaluation.metrics.image_quality import LIQE, ImageQuality
 from evaluation.metrics.kid import Kid
@@ -184,6 +184,11 @@ METRICS: Mapping[str, MetricEntry] = {
     "fvd_infinite": MetricEntry(
         "FVD extrapolated to infinitely many clips",
         {"i3d": Estimator(partial(Fvd, infinite=True), I3D)},
+        optional=True,
+    ),
+    "fvd_content_debiased": MetricEntry(
+        "FVD in features of how things move rather than of what they are",
+        {"videomae": Estimator(ContentDebiasedFvd, VIDEOMAE)},
         optional=True,
     ),
     "pose": MetricEntry(
