@@ -18,7 +18,7 @@ VIDEOMAE = Offer(
     "evaluation.models.videomae:load_clip_features", ("videomae_ssv2",), ("torch", "safetensors")
 )
 """The network of the content-debiased FVD. It has a billion weights: on one core of a
-processor a clip takes about a minute."""
+processor a clip takes a minute or two."""
 
 CLIP = 16
 """Frames of a clip, as StyleGAN-V has them. A film's clips follow each other, and what is left at
