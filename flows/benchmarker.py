@@ -42,9 +42,9 @@ from stages.matting import MattingConfig
 _LOADING = 300.0
 """Seconds that the first of a worker's items may take for its models, beyond its own."""
 
-_A_FRAME = 6.0
-"""Seconds that all extractors together may take for a frame: on a slow core, several times what
-the slowest of them (FasterVQA) takes."""
+_A_FRAME = 20.0
+"""Seconds that all extractors together may take for a frame: several times what the slowest of them
+takes on a slow core, which is VideoMAE's 1 B parameters at about 6 s."""
 
 _STALE = 3600.0
 """Seconds after which a half written file belongs to nobody any more."""
