@@ -339,6 +339,18 @@ def test_a_row_is_read_as_it_was_written_and_a_damaged_one_is_none(tmp_path: Pat
     assert Row.read(places, cell.id) is None
 
 
+def test_a_row_stands_while_making_it_again_would_change_nothing(tmp_path: Path) -> None:
+    (cell,) = cells_of(tmp_path, 1)
+    done = generate(Fake(), cell, Places(tmp_path), tmp_path / "tmp")
+    lacking = failed(cell, "no weights", outcome="unavailable")
+    rows = (done, failed(cell, "no face"), lacking)
+    assert [row.stands(retry=False) for row in rows] == [True, True, False]
+    assert [row.stands(retry=True) for row in rows] == [True, False, False]
+    assert done.film
+    done.film.path.unlink()
+    assert not done.stands(retry=False)
+
+
 def test_a_reason_is_never_empty_nor_endless(tmp_path: Path) -> None:
     (cell,) = cells_of(tmp_path, 1)
     assert failed(cell, " ").reason == "no reason was given"

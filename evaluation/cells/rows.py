@@ -62,6 +62,19 @@ class Row:
         }
         return {name: float(value) for name, value in told.items() if value is not None}
 
+    def stands(self, retry: bool) -> bool:
+        """Whether the cell need not be made again.
+
+        What was made must still be there; what failed would fail again; what was lacking may have
+        been put in place since.
+
+        Args:
+            retry: Let methods try again where they failed before.
+        """
+        if self.outcome == "done":
+            return self.film is not None and self.film.path.is_file()
+        return self.outcome == "failed" and not retry
+
     def to_json(self) -> dict[str, Any]:
         """JSON types. Films are told without their folder: a lake may be moved."""
         film = self.film.to_json() if self.film else None

@@ -139,7 +139,7 @@ class CellWorker:
 
     def _cell(self, cell: Cell, note: Note) -> Answer:
         row = Row.read(self._places, cell.id)
-        generated = not self._stands(row)
+        generated = row is None or not row.stands(self._retry)
         if row is None or generated:
             row = self._generate(cell, note)
         measured, failures = 0, dict[str, str]()
@@ -162,14 +162,6 @@ class CellWorker:
             measured=measured,
             failures=failures,
         )
-
-    def _stands(self, row: Row | None) -> bool:
-        """Whether a row need not be made again."""
-        if row is None or row.outcome == "unavailable":
-            return False
-        if row.film is None:
-            return not self._retry
-        return row.film.path.is_file()
 
     def _generate(self, cell: Cell, note: Note) -> Row:
         note(f"{SETTING_UP} {cell.method}")
