@@ -24,8 +24,9 @@ from evaluation.cells.places import Places
 from evaluation.cells.rows import Row, failed
 from evaluation.cells.worker import FACTORY, Answer, CellWorker, item_id, lost_outcome
 from evaluation.makers import Maker
+from evaluation.methods.base import MethodError, Scratch
 from evaluation.metrics.base import Extractor
-from evaluation.protocols.lossless import DamagedFilm, keep_film
+from evaluation.protocols.lossless import DamagedFilm, Film, keep_film
 from infra.engine.base import Done, Item, Kind, Lost, Resources, WorkerSpec
 from infra.engine.inline import InlineEngine
 from infra.engine.keeper import Hand
@@ -296,6 +297,26 @@ def test_models_of_metrics_are_not_the_method_s_memory(
         row = Row.read(Places(tmp_path), cell.id)
         assert row
         assert row.facts["peak_bytes"] < 100 * MIB
+
+
+def test_a_reason_is_the_same_in_any_run_and_names_no_folder_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: Fake, driving: Film, light: object, scratch: Scratch) -> None:
+        here = scratch.folder
+        told = f"{here}/output, {here.resolve()}/log and {driving.path} are of {here}"
+        raise MethodError(told)
+
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    (cell,) = cells_of(tmp_path, 1)
+    monkeypatch.setattr(Fake, "relight", lost)
+    first, second = (
+        generate(Fake(), cell, Places(tmp_path), tmp_path / "linked" / run) for run in ("a", "b")
+    )
+    film = f"films/{cell.subject.film.digest}.mkv"
+    assert first.reason == f"output, log and {film} are of its scratch folder"
+    assert first == second
 
 
 def test_an_animation_is_of_the_reference_s_portrait(tmp_path: Path) -> None:

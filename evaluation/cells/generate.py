@@ -60,7 +60,8 @@ def generate(
         try:
             film = keep_film(places.films, pictures, cell.subject.film.fps)
         except _UselessError as error:
-            return failed(cell, str(error), outcome=error.outcome)
+            reason = _anywhere(str(error), Path(folder), places.root)
+            return failed(cell, reason, outcome=error.outcome)
     return Row(
         cell.id,
         about(cell),
@@ -86,6 +87,16 @@ def machine() -> dict[str, Any]:
         if torch.cuda.is_available():
             told["gpu"] = str(torch.cuda.get_device_name())
     return told
+
+
+def _anywhere(reason: str, scratch: Path, root: Path) -> str:
+    """A reason without our folders: the same on any machine, and whenever it is told."""
+    spellings = {str(spelt) for spelt in (scratch, scratch.absolute(), scratch.resolve())}
+    for folder in sorted(spellings, key=len, reverse=True):
+        reason = reason.replace(f"{folder}/", "").replace(folder, "its scratch folder")
+    for kept in (root.resolve(), root.absolute()):
+        reason = reason.replace(f"{kept}/", "")
+    return reason
 
 
 class _UselessError(Exception):
