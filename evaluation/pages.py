@@ -6,6 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from infra.storage import write_atomic
+
 
 def render_page(template: str, **values: Any) -> str:
     """The text of a page; whatever is filled in is escaped.
@@ -18,7 +20,7 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def write_page(template: str, out: Path, **values: Any) -> Path:
-    """Write a page, as `render_page` makes it.
+    """Write a page, as `render_page` makes it, in place of an earlier one; never a part of it.
 
     Args:
         template: File name relative to this module's folder.
@@ -27,10 +29,11 @@ def write_page(template: str, out: Path, **values: Any) -> Path:
 
     Returns:
         ``out``.
+
+    Raises:
+        LakeError: The disk is full or read-only.
     """
-    page = render_page(template, **values)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_atomic(out, render_page(template, **values).encode(), point="page")
     return out
 
 

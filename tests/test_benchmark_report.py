@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import threading
+from collections import Counter
 from functools import partial
 from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +29,8 @@ from evaluation.report.page import write_report_page
 from evaluation.report.tables import Entry, decimals
 from evaluation.report.viewer import EMBED_BYTES
 from evaluation.report.write import write_report
+from infra import faults
+from infra.errors import LakeError
 from tests.benchmark_record import HOSTILE, METRICS, make_record
 
 
@@ -43,6 +46,23 @@ def test_the_same_record_gives_the_same_bytes(tmp_path):
     second = write_report(again, tmp_path / "b", before=again)
     for one, other in zip(vars(first).values(), vars(second).values(), strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "point", "nth"),
+    [("html", "page", 1), ("md", "report", 1), ("tex", "report", 2), ("csv", "report", 3)],
+)
+def test_a_report_that_cannot_be_written_leaves_the_one_before(
+    tmp_path, monkeypatch, name, point, nth
+):
+    path = tmp_path / f"report.{name}"
+    path.write_text("the one before")
+    monkeypatch.setattr(faults, "_passes", Counter())
+    monkeypatch.setenv(faults.VARIABLE, f"enospc@{point}.write.after#{nth}")
+    with pytest.raises(LakeError, match="is full"):
+        write_report(make_record(cells=(), sets=(), traces=(), study=()), tmp_path)
+    assert path.read_text() == "the one before"
+    assert not [*tmp_path.glob(".*")]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Protocols: those that come along, and what their files may say."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from evaluation.protocols.read import PROTOCOLS, load_protocol, protocol_toml, write_protocol
 from evaluation.protocols.tables import Protocol
 from evaluation.records.published import TABLES
-from infra.errors import UsageError
+from infra import faults
+from infra.errors import LakeError, UsageError
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -23,6 +25,19 @@ def test_every_protocol_is_read_explains_itself_and_is_written_again(
     (tmp_path / "told.toml").write_text(protocol_toml(protocol))
     assert load_protocol(tmp_path / "plain.toml") == protocol
     assert load_protocol(tmp_path / "told.toml") == protocol
+
+
+def test_a_protocol_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "protocol.toml"
+    write_protocol(load_protocol("demo"), path)
+    monkeypatch.setattr(faults, "_passes", Counter())
+    monkeypatch.setenv(faults.VARIABLE, "enospc@benchmark.protocol.write.after")
+    with pytest.raises(LakeError, match="is full"):
+        write_protocol(load_protocol("hdtf"), path)
+    assert load_protocol(path) == load_protocol("demo")
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_every_key_of_a_protocol_is_explained() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluation.protocols.tables import Protocol
 from infra.errors import UsageError
+from infra.storage import write_atomic
 from infra.tables import override, parse_table, read_toml
 from infra.toml_text import explained_toml, plain_toml
 
@@ -72,8 +73,12 @@ def protocol_toml(protocol: Protocol) -> str:
 
 
 def write_protocol(protocol: Protocol, path: Path) -> None:
-    """Write a protocol, all of its keys, so that `load_protocol` gives it again."""
-    path.write_text(plain_toml(protocol), encoding="utf-8")
+    """Write a protocol, all of its keys, so that `load_protocol` gives it again.
+
+    Raises:
+        LakeError: The disk is full or read-only.
+    """
+    write_atomic(path, plain_toml(protocol).encode(), point="benchmark.protocol")
 
 
 def _ground(protocol: Protocol) -> dict[str, Any]:

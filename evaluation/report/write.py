@@ -8,6 +8,7 @@ from evaluation.report.csv import csv_text
 from evaluation.report.latex import latex
 from evaluation.report.markdown import markdown
 from evaluation.report.page import write_report_page
+from infra.storage import write_atomic
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,18 @@ class Report:
 def write_report(record: Record, folder: Path, *, before: Record | None = None) -> Report:
     """Write ``report.html``, ``report.md``, ``report.tex`` and ``report.csv``.
 
-    The same record, with the same films, gives the same bytes.
+    The same record, with the same films, gives the same bytes. No reader sees a part of a file.
 
     Args:
         record: All that is told.
         folder: Of the report; the record's films lie in it, by their relative paths.
         before: A previous record that this one is held against, on the page.
+
+    Raises:
+        LakeError: The disk is full or read-only.
     """
     texts = {".md": markdown(record), ".tex": latex(record), ".csv": csv_text(record)}
     page = write_report_page(record, folder / "report.html", before=before)
     for suffix, text in texts.items():
-        page.with_suffix(suffix).write_text(text, encoding="utf-8", newline="")
+        write_atomic(page.with_suffix(suffix), text.encode(), point="report")
     return Report(page, *(page.with_suffix(suffix) for suffix in texts))
