@@ -1,7 +1,7 @@
 """The Prefect flow ``benchmark_methods``: from a protocol and methods to a report."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from prefect.tasks import Task
 from catalog.lake import Lake
 from evaluation.protocols.tables import Protocol
 from evaluation.records.record import read_record
-from flows.benchmarker import Benchmark, BenchmarkOrder
+from flows.benchmarker import Benchmark, BenchmarkOrder, CalledOffError, gpus_here
 from flows.build import interrupted, stop_in_good_order
 from flows.entrants import Entrant
 from flows.findings import BenchmarkRun
@@ -65,7 +65,8 @@ def check(benchmark: Benchmark) -> None:
 @_step(name="cut")
 def cut(benchmark: Benchmark) -> None:
     """Cut the clips, find the lights, and plan what every method is asked for."""
-    benchmark.cut()
+    with suppress(CalledOffError):
+        benchmark.cut()
 
 
 @_step(name="look")
@@ -81,9 +82,12 @@ def judge(benchmark: Benchmark, method: str) -> None:
 
 
 @_step(name="report")
-def report(benchmark: Benchmark) -> BenchmarkRun:
-    """Write the record and the report."""
-    run = benchmark.report()
+def report(benchmark: Benchmark) -> BenchmarkRun | None:
+    """Write the record and the report; None where it is called off meanwhile."""
+    try:
+        run = benchmark.report()
+    except CalledOffError:
+        return None
     create_markdown_artifact(markdown(run), key="benchmark-report", description="What was found")
     return run
 
@@ -97,7 +101,7 @@ def benchmark_methods(
     metrics: list[str] | None = None,
     retry: bool = False,
     before: str = "",
-    gpus: float = 0.0,
+    gpus: float | None = None,
     backend: Literal["ray", "inline"] = "ray",
 ) -> Any:
     """Judge methods by a protocol; only what is missing is generated and looked at.
@@ -110,7 +114,7 @@ def benchmark_methods(
         metrics: Which; the usual ones without.
         retry: Let methods try again where they failed before.
         before: File of a previous record that this one is held against.
-        gpus: That each worker asks of the cluster.
+        gpus: That each worker asks of the cluster; without, one where there are any.
         backend: Ray actors, or this process.
 
     Returns:
@@ -130,7 +134,7 @@ def benchmark_methods(
                 methods=methods or {},
                 metrics=metrics or (),
                 retry=retry,
-                gpus=gpus,
+                gpus=gpus_here() if gpus is None else gpus,
                 before=read_record(Path(before)) if before else None,
             ),
             lambda: open_engine(backend, load_settings()),
@@ -140,6 +144,7 @@ def benchmark_methods(
         name_run(lease_folder(benchmark.lake.root), benchmark.run)
         try:
             with ExitStack() as stack:
+                stack.enter_context(benchmark.hold())
                 for observer in observers:
                     stack.enter_context(observer(benchmark.scores))
                 run = _run(benchmark, cancelled)
@@ -151,16 +156,15 @@ def benchmark_methods(
 
 
 def _run(benchmark: Benchmark, cancelled: Callable[[], bool]) -> BenchmarkRun | None:
-    check(benchmark)
-    cut(benchmark)
-    look(benchmark)
-    for each in benchmark.contestants:
+    for step in (check, cut, look):
+        step(benchmark)
         if cancelled():
             return None
+    for each in benchmark.contestants:
         judge(benchmark, each.name)
-    if cancelled():
-        return None
-    run: BenchmarkRun = report(benchmark)
+        if cancelled():
+            return None
+    run: BenchmarkRun | None = report(benchmark)
     return run
 
 

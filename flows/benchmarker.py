@@ -7,14 +7,16 @@ own part to what is there.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import chain
 
 from catalog.lake import Lake
 from evaluation.cells.cache import FeatureCache
 from evaluation.cells.cell import Cell, plan
-from evaluation.cells.inputs import films_of, inputs, wanted
+from evaluation.cells.inputs import inputs, wanted
 from evaluation.cells.places import Places
 from evaluation.cells.rows import Row, failed
 from evaluation.cells.worker import FACTORY, Answer, lost_outcome
@@ -32,12 +34,14 @@ from evaluation.records.compare import compare
 from evaluation.records.record import Record
 from evaluation.videos.encode import light_picture, playable
 from flows.benchmarks import BenchmarkFolder, benchmark_folder
-from flows.entrants import Contestant, Entrant, contestant, entrants
+from flows.entrants import Contestant, Entrant, contestant, entrants, require_one
 from flows.findings import BenchmarkRun, lost_words, provenance, publish, worse
 from flows.scores import Scores
 from infra.engine.base import Done, Engine, Item, Pool, Resources, Result, WorkerSpec
+from infra.hold import hold
 from infra.weights import prepare as prepare_weights
 from stages.matting import MattingConfig
+from training.launch.launchers import find_launcher
 
 _LOADING = 300.0
 """Seconds that the first of a worker's items may take for its models, beyond its own."""
@@ -48,6 +52,12 @@ takes on a slow core, which is VideoMAE's 1 B parameters at about 6 s."""
 
 _STALE = 3600.0
 """Seconds after which a half written file belongs to nobody any more."""
+
+
+def gpus_here() -> float:
+    """What a worker asks of the cluster where nobody says: a GPU, where there are any."""
+    found = find_launcher("ray").gpus() if find_spec("torch") else 0
+    return 1.0 if found else 0.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,10 @@ class BenchmarkOrder:
     retry: bool = False
     gpus: float = 0.0
     before: Record | None = None
+
+
+class CalledOffError(Exception):
+    """The benchmark was cancelled while it cut clips, or wrote its report."""
 
 
 class Benchmark:
@@ -142,6 +156,18 @@ class Benchmark:
             raise RuntimeError("call cut first")
         return self._prepared
 
+    def hold(self) -> AbstractContextManager[None]:
+        """Be the only one that runs the benchmark of this name, while inside.
+
+        Raises:
+            UsageError: Somebody else does.
+        """
+        return hold(
+            self.folder.root,
+            f"the benchmark {self.order.name} is being run already",
+            "wait for it, or give this one another --name: films and features are shared",
+        )
+
     def close(self) -> None:
         """End the engine, if it was started, and remove this run's scratch files."""
         if "engine" in self.__dict__:
@@ -153,16 +179,15 @@ class Benchmark:
         """Make sure that what methods and metrics load is there and ready.
 
         Raises:
-            UsageError: There is no such method, option or metric.
+            UsageError: There is no such method, option or metric, or no method can run here.
             WeightsError: Weights are wrong, or cannot be fetched.
         """
         self.scores.begin("looking at methods, metrics and weights")
+        require_one(self.contestants)
         self.scores.name([each.name for each in self.contestants])
         self.places.sweep(time.time() - _STALE)
-        table = self.order.protocol
-        faces = face_stages(table.cut.landmarks, table.lights.geometry, MattingConfig())[:2]
         names = [
-            *weights_of_stages(faces),
+            *self._cutting,
             *(name for each in self.contestants for name in each.weights),
             *(name for each in self._extractors for name in each.weights()),
         ]
@@ -173,14 +198,13 @@ class Benchmark:
 
         Raises:
             UsageError: There is no such source, or nothing of it can be used.
+            CalledOffError: It was cancelled meanwhile.
         """
         self.scores.begin("cutting clips")
         self.lake.discard_scratch(self.run)
         scratch = self.lake.scratch(self.run)
         scratch.mkdir(parents=True, exist_ok=True)
-        self._prepared = prepare(
-            self.order.protocol, self.lake, scratch, lambda _name: self.scores.one()
-        )
+        self._prepared = prepare(self.order.protocol, self.lake, scratch, self._tick)
         digests = {each.name: each.digest for each in self.contestants}
         self.cells = plan(digests, self.prepared.cases)
 
@@ -207,12 +231,12 @@ class Benchmark:
         if one.unavailable:
             for cell in cells.values():
                 failed(cell, one.unavailable, outcome="unavailable").write(self.places)
-                self.scores.cell(name, "unavailable", made=False)
+                self.scores.cell(name, cell.id, "unavailable", made=False)
             return
         for result in self._look_at(self._missing(one, cells)):
             self._keep_failures(result)
             outcome, made_now = self._outcome(cells[result.id], result)
-            self.scores.cell(name, outcome, made=made_now)
+            self.scores.cell(name, result.id, outcome, made=made_now)
 
     def _missing(self, one: Contestant, cells: Mapping[str, Cell]) -> Iterator[Item]:
         """A method's cells of which something is missing; the others are counted."""
@@ -220,14 +244,18 @@ class Benchmark:
         for id, cell in cells.items():
             row = self._through(cell)
             if row:
-                self.scores.cell(one.name, row.outcome, made=False)
+                self.scores.cell(one.name, id, row.outcome, made=False)
                 continue
             film = cell.subject.film
-            deadline = self._patience(film, method.seconds(film.frames))
+            deadline = self._patience(film, method.seconds(film.frames, gpu=self.order.gpus > 0))
             yield Item(id, {"cell": cell.to_json()}, deadline=deadline)
 
     def report(self) -> BenchmarkRun:
-        """Tell what was found: the record, films to be played, the report, the study's list."""
+        """Tell what was found: the record, films to be played, the report, the study's list.
+
+        Raises:
+            CalledOffError: It was cancelled meanwhile; the report before stands.
+        """
         self.scores.begin("writing the report", len(self.cells))
         self.folder.root.mkdir(parents=True, exist_ok=True)
         write_protocol(self.order.protocol, self.folder.protocol)
@@ -241,10 +269,12 @@ class Benchmark:
             places=self.places,
             video=lambda film: f"{videos.name}/{playable(film, videos)}",
             picture=lambda light: f"{videos.name}/{light_picture(light, videos)}",
-            failures=self._failures_by_cell(),
+            failures=self._failures,
             left_out_metrics=self.chosen.left_out,
-            provenance=provenance(self.prepared, [each.facts for each in self.contestants]),
-            progress=lambda _name: self.scores.one(),
+            provenance=provenance(
+                self.prepared, [each.facts for each in self.contestants], self._cutting
+            ),
+            progress=self._tick,
         )
         record = publish(record, self.folder, self.order.before)
         return BenchmarkRun(
@@ -283,6 +313,13 @@ class Benchmark:
         """Seconds after which a worker counts as hung that makes a film, and looks at it."""
         return _LOADING + seconds + _A_FRAME * film.frames
 
+    @property
+    def _cutting(self) -> tuple[str, ...]:
+        """Names of the weights of what finds faces and their light, as the protocol says."""
+        table = self.order.protocol
+        faces = face_stages(table.cut.landmarks, table.lights.geometry, MattingConfig())[:2]
+        return weights_of_stages(faces)
+
     @cached_property
     def _extractors(self) -> list[Extractor]:
         found = wanted(self.metrics).values()
@@ -314,28 +351,24 @@ class Benchmark:
             answer: Answer = result.value
             return answer["outcome"], answer["generated"]
         row = Row.read(self.places, cell.id)
-        if row is None or row.film is None:
+        if row is None or row.film is None or not row.film.path.is_file():
             row = failed(cell, lost_words(result), outcome=lost_outcome(result))
             row.write(self.places)
         return row.outcome, True
 
     def _keep_failures(self, result: Result) -> None:
+        """Why extractors found nothing in a film: a worker that is lost is lost to all of them."""
         if isinstance(result, Done):
-            found: Mapping[str, str] = result.value["failures"]
+            self._failures[result.id] = dict(result.value["failures"])
         else:
-            found = {"": lost_words(result)}
-        if found:
-            self._failures[result.id] = dict(found)
+            names = (each.name for each in self._extractors)
+            self._failures[result.id] = dict.fromkeys(names, lost_words(result))
 
-    def _failures_by_cell(self) -> dict[str, dict[str, str]]:
-        """Why extractors found nothing, by the cells that it concerns."""
-        found: dict[str, dict[str, str]] = {}
-        for cell in self.cells:
-            sources = [cell.id, *(film.digest for film in films_of(cell.case).values())]
-            merged = {k: v for each in sources for k, v in self._failures.get(each, {}).items()}
-            if merged:
-                found[cell.id] = merged
-        return found
+    def _tick(self, _name: str) -> None:
+        """One more of what the driver itself does is done; here it hears that it is to stop."""
+        if self._cancelled():
+            raise CalledOffError
+        self.scores.one()
 
     @cached_property
     def _cache(self) -> FeatureCache:

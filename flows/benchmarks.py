@@ -8,6 +8,7 @@ from catalog.members import check_name
 from evaluation.records.record import Record, read_record
 from infra.errors import UsageError
 
+RUNS = Path("benchmarks", "runs")
 RECORD = "record.json"
 PROTOCOL = "protocol.toml"
 VIDEOS = "videos"
@@ -47,7 +48,7 @@ class BenchmarkFolder:
 
 def runs_folder(lake: Lake) -> Path:
     """Where the benchmarks' own folders are."""
-    return lake.root / "benchmarks" / "runs"
+    return lake.root / RUNS
 
 
 def benchmark_folder(lake: Lake, name: str) -> BenchmarkFolder:

@@ -87,7 +87,15 @@ def of_model(protocol: Protocol, model: str) -> dict[str, Entrant]:
     Args:
         protocol: Names the methods.
         model: The model's folder.
+
+    Raises:
+        UsageError: `lcvd` is not among them.
     """
+    if "lcvd" not in protocol.methods:
+        raise UsageError(
+            f"the protocol {protocol.name} does not judge lcvd, and so not the trained model",
+            hint='add it: --benchmark-set \'methods=["copy", "lcvd"]\'',
+        )
     options: dict[str, dict[str, JsonValue]] = {"lcvd": {"model": model}}
     return {name: Entrant(method=name, options=options.get(name, {})) for name in protocol.methods}
 
@@ -124,6 +132,34 @@ class Contestant:
     def unavailable(self) -> str:
         """Why it cannot run here; empty where it can."""
         return self.facts.unavailable
+
+
+def require_one(contestants: Sequence[Contestant]) -> None:
+    """Refuse a benchmark of which nothing could come.
+
+    Raises:
+        UsageError: None of the methods can run here.
+    """
+    if all(each.unavailable for each in contestants):
+        told = "; ".join(f"{each.name}: {each.unavailable}" for each in contestants)
+        raise UsageError(
+            f"none of the methods can run here: {told}",
+            hint="see to what one of them needs, or judge copy and ratio, which need nothing",
+        )
+
+
+def settled(entrant: Entrant, lake: str) -> Entrant:
+    """An entrant as another process, in another working folder, has to be told of it.
+
+    Args:
+        entrant: What was asked for.
+        lake: Folder of the lake whose models it may take.
+
+    Raises:
+        UsageError: There is no such method or option.
+    """
+    options = pinned(entrant.method, _in_lake(entrant, lake))
+    return entrant.model_copy(update={"options": options})
 
 
 def contestant(name: str, entrant: Entrant, mode: Mode, lake: str) -> Contestant:

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -18,6 +18,7 @@ from evaluation.study.plan import write_cells
 from evaluation.study.summary import summarise_study
 from flows.benchmarks import BenchmarkFolder
 from infra.engine.base import Lost
+from infra.weights import identity
 
 _PACKAGES = ("limelight", "numpy", "scipy", "torch", "onnxruntime", "av")
 
@@ -90,12 +91,15 @@ def worse(comparison: Comparison) -> list[str]:
     return [*changes, *comparison.lost]
 
 
-def provenance(prepared: Prepared, methods: Sequence[MethodFacts]) -> Provenance:
+def provenance(
+    prepared: Prepared, methods: Sequence[MethodFacts], weights: Iterable[str]
+) -> Provenance:
     """What a benchmark came from.
 
     Args:
         prepared: Its protocol, and whose clips.
         methods: What was judged.
+        weights: Names of the weights that cut clips and find lights; methods name their own.
     """
     origin = prepared.origin
     named = " ".join(str(origin[key]) for key in ("release", "version") if key in origin)
@@ -105,9 +109,12 @@ def provenance(prepared: Prepared, methods: Sequence[MethodFacts]) -> Provenance
         checkpoints={
             method.name: str(method.options["model"])
             for method in methods
-            if method.options.get("model")
+            if method.options.get("model") and not method.unavailable
         },
-        weights={name: digest for method in methods for name, digest in method.weights.items()},
+        weights={
+            **{name: identity(name) for name in weights},
+            **{name: digest for method in methods for name, digest in method.weights.items()},
+        },
         seeds={"protocol": prepared.protocol.seed},
         versions={name: found for name in _PACKAGES if (found := _version(name))},
         run={

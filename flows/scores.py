@@ -1,6 +1,5 @@
 """What a running benchmark has done so far, as reporters and terminals show it."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -20,7 +19,7 @@ class Scores:
     """What the benchmark is at, in words."""
     methods: tuple[str, ...] = ()
     """In the order of the table."""
-    _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _columns: dict[tuple[str, str], str] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def begin(self, step: str, total: int = 0) -> None:
@@ -34,12 +33,13 @@ class Scores:
             self.finished += 1
             self.total = max(self.total, of or 0)
 
-    def cell(self, method: str, outcome: str, *, made: bool) -> None:
-        """Count a cell that is through."""
+    def cell(self, method: str, cell: str, outcome: str, *, made: bool) -> None:
+        """Count a cell that is through; again where a step is retried, it counts once."""
         column = outcome if outcome != "done" else "made" if made else "there before"
         with self._lock:
             self.finished += 1
-            self._counts[method, column] += 1
+            if self._columns.get((method, cell)) != "made" or column != "there before":
+                self._columns[method, cell] = column
 
     def name(self, methods: Sequence[str]) -> None:
         """Name the methods."""
@@ -49,14 +49,16 @@ class Scores:
         """A table: a row a method."""
         with self._lock:
             return [
-                {"method": name, **{column: self._counts[name, column] for column in COLUMNS}}
+                {"method": name, **{column: self._count(column, name) for column in COLUMNS}}
                 for name in self.methods
             ]
 
     def counts(self) -> Mapping[str, int]:
         """All methods' together, by column."""
         with self._lock:
-            return {
-                column: sum(n for (_, own), n in self._counts.items() if own == column)
-                for column in COLUMNS
-            }
+            return {column: self._count(column) for column in COLUMNS}
+
+    def _count(self, column: str, method: str = "") -> int:
+        return sum(
+            found == column and method in ("", name) for (name, _), found in self._columns.items()
+        )

@@ -21,6 +21,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
+from prefect import runtime
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -96,7 +97,9 @@ class CancelWatch:
         context = FlowRunContext.get()
         if context is None or context.flow_run is None:
             raise RuntimeError("a CancelWatch is for use inside a flow run")
-        self._run_id = context.flow_run.id
+        parent = runtime.flow_run.parent_flow_run_id
+        # A flow that runs as a part of another ends with it.
+        self._run_ids = [context.flow_run.id, *([UUID(parent)] if parent else [])]
         self._period = period
         self._cancelled = Event()
         self._over = Event()
@@ -123,7 +126,7 @@ class CancelWatch:
         with get_client(sync_client=True) as client:
             while not self._over.wait(self._period):
                 try:
-                    state = client.read_flow_run(self._run_id).state
+                    states = [client.read_flow_run(each).state for each in self._run_ids]
                 except ObjectNotFound:
                     # Deleted in the UI: nobody wants it any more.
                     self._cancelled.set()
@@ -131,7 +134,9 @@ class CancelWatch:
                     # The server may be restarting; the build goes on meanwhile.
                     continue
                 else:
-                    if state is not None and (state.is_cancelling() or state.is_cancelled()):
+                    if any(
+                        each and (each.is_cancelling() or each.is_cancelled()) for each in states
+                    ):
                         self._cancelled.set()
 
 

@@ -10,11 +10,13 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import CancelledRun
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from prefect.tasks import Task
 
 from catalog.lake import Lake
+from evaluation.protocols.counting import count_clips
 from evaluation.protocols.tables import Protocol
 from flows.benchmark import benchmark_methods
 from flows.build import interrupted, stop_in_good_order
@@ -117,6 +119,8 @@ def train_model(
         that a benchmark takes. Beside it ``benchmark``: the `flows.findings.BenchmarkRun`, or None.
     """
     stop_in_good_order()
+    if benchmark is not None:
+        benchmark = on_release(benchmark, Lake.open(Path(lake)), release, version)
     order = Order(
         release=release,
         recipe=recipe,
@@ -149,16 +153,30 @@ def train_model(
         if ending and ending.reason == "preempted":
             saved = max(steps(training.folder.checkpoints), default=0)
             return Cancelled(message=f"Left; the same run goes on after step {saved}")
-    return {**run.to_json(), "benchmark": judge(lake, run, benchmark)}
+    try:
+        return {**run.to_json(), "benchmark": judge(lake, run, benchmark)}
+    except CancelledRun:
+        return Cancelled(message="The model is finished; its benchmark was cancelled.")
+
+
+def on_release(protocol: Protocol, lake: Lake, release: str, version: str) -> Protocol:
+    """A protocol that is judged on the clips of a release where it names none.
+
+    Raises:
+        UsageError: It has no clip, or does not judge `lcvd`: better told before the training.
+    """
+    if not (protocol.source.release or protocol.source.folder):
+        source = protocol.source.model_copy(update={"release": release, "version": version})
+        protocol = protocol.model_copy(update={"source": source})
+    count_clips(protocol, lake)
+    of_model(protocol, "")
+    return protocol
 
 
 def judge(lake: str, run: TrainingRun, protocol: Protocol | None) -> Any:
     """Hand a finished model over to the benchmark flow, which runs as a part of this one."""
     if protocol is None or not run.model:
         return None
-    if not (protocol.source.release or protocol.source.folder):
-        source = protocol.source.model_copy(update={"release": run.release, "version": run.version})
-        protocol = protocol.model_copy(update={"source": source})
     methods = of_model(protocol, run.model)
     return benchmark_methods(lake=lake, protocol=protocol, name=run.name, methods=methods)
 

@@ -13,9 +13,10 @@ from skimage.data import astronaut
 from catalog.lake import Lake
 from evaluation.protocols.read import load_protocol
 from evaluation.records.record import read_record
-from flows.benchmarker import Benchmark, BenchmarkOrder
+from flows.benchmarker import Benchmark, BenchmarkOrder, CalledOffError
 from flows.benchmarks import benchmark_folder, find_record
 from flows.entrants import Entrant, entrants, parse_entrants
+from flows.scores import Scores
 from infra.engine.base import Lost
 from infra.engine.inline import InlineEngine
 from infra.errors import UsageError
@@ -112,9 +113,7 @@ def test_the_folder_holds_the_report_in_every_form_and_films_to_be_played(whole)
 def test_a_second_run_does_nothing_and_writes_the_same_bytes(whole):
     folder, asked, run = whole
     before = {
-        path: path.read_bytes()
-        for path in Path(run.record).parent.rglob("*")
-        if path.is_file() and path.name != "protocol.toml"
+        path: path.read_bytes() for path in Path(run.record).parent.rglob("*") if path.is_file()
     }
     again = benchmark(folder / "lake", asked, "again", engine=no_engine).all()
     assert again.cells == {"made": 0, "there before": 8, "failed": 0, "unavailable": 0}
@@ -200,6 +199,69 @@ def test_cells_whose_worker_died_fail_with_what_it_was_at_and_can_be_tried_again
     assert kept.cells["failed"] == 4
     again = benchmark(tmp_path, order(portraits, methods, retry=True)).all()
     assert again.cells["made"] == 4
+
+
+def test_a_film_that_is_lost_and_cannot_be_made_again_is_no_film(portraits, tmp_path):
+    asked = order(portraits, {"ratio": Entrant(method="ratio")}, lights=["left"])
+    run = benchmark(tmp_path, asked).all()
+    for cell in read_record(Path(run.record)).cells:
+        (tmp_path / "benchmarks" / "films" / f"{cell.output}.mkv").unlink()
+    lost = benchmark(tmp_path, asked, engine=Losing).all()
+    assert (lost.cells["made"], lost.cells["failed"]) == (0, 2)
+
+
+class Blinding(Losing):
+    """An engine whose workers die of the originals, too."""
+
+    def run(self, items, *, cancelled=lambda: False):
+        for item in items:
+            if "cell" in item.payload:
+                yield from self.inner.run([item], cancelled=cancelled)
+            else:
+                yield Lost(item.id, "hung", "Hung", "", "", "measure", "cells-0", 1.0)
+
+
+def test_a_worker_that_is_lost_over_an_original_is_named_where_its_values_are_missing(
+    portraits, tmp_path
+):
+    # What `copy` makes is the original itself, and looked at as its film.
+    asked = order(portraits, {"ratio": Entrant(method="ratio")}, lights=["left"])
+    run = benchmark(tmp_path, asked, engine=Blinding).all()
+    for cell in read_record(Path(run.record)).cells:
+        assert cell.values["background_psnr"] is None
+        assert "it hung, and was ended" in cell.missing["background_psnr"]
+
+
+def test_a_step_that_is_retried_counts_its_cells_once():
+    scores = Scores()
+    scores.name(["copy"])
+    for made in (True, False):
+        scores.begin("judging copy", 1)
+        scores.cell("copy", "a cell", "done", made=made)
+    assert scores.counts() == {"made": 1, "there before": 0, "failed": 0, "unavailable": 0}
+
+
+def test_one_name_is_run_by_one_at_a_time(portraits, tmp_path):
+    asked = order(portraits, {"copy": Entrant(method="copy")})
+    first, second = (benchmark(tmp_path, asked, run) for run in ("first", "second"))
+    with first.hold(), pytest.raises(UsageError, match="being run already"), second.hold():
+        pass
+
+
+def test_clips_are_cut_until_somebody_calls_it_off(portraits, tmp_path):
+    asked = order(portraits, {"copy": Entrant(method="copy")})
+    called_off = Benchmark(
+        Lake.open(tmp_path, create=True), asked, no_engine, "run", cancelled=lambda: True
+    )
+    called_off.check()
+    with pytest.raises(CalledOffError):
+        called_off.cut()
+
+
+def test_a_benchmark_of_which_nothing_can_come_is_not_begun(portraits, tmp_path):
+    absent = Entrant(method="lcvd", options={"model": "nobody trained it"})
+    with pytest.raises(UsageError, match="none of the methods"):
+        benchmark(tmp_path, order(portraits, {"lcvd": absent}), engine=no_engine).all()
 
 
 def test_a_method_that_is_not_here_says_so(broken):

@@ -1,5 +1,6 @@
 """Commands about benchmarks: ls, validate, run, compare, report."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,31 +82,21 @@ def list_all(lake: LakeOption, as_json: JsonOption = False) -> None:
     from catalog.lake import Lake
     from evaluation.methods.registry import METHODS
     from evaluation.protocols.read import PROTOCOLS, load_protocol
-    from evaluation.records.record import read_record
     from flows.benchmarks import benchmark_folder, benchmark_names
 
     protocols = [load_protocol(name) for name in PROTOCOLS]
-    records: list[Record] = []
+    benchmarks: list[dict[str, Any]] = []
     if lake.is_dir():
         opened = Lake.open(lake)
         names = benchmark_names(opened)
-        records = [read_record(benchmark_folder(opened, name).record) for name in names]
+        benchmarks = [_benchmark_row(name, benchmark_folder(opened, name).record) for name in names]
     tables: dict[str, list[dict[str, Any]]] = {
         "protocols": [
             {"name": p.name, "mode": p.mode, "pixels": p.size, "title": p.title} for p in protocols
         ],
         "methods": [_method_row(name, lake) for name in METHODS],
         "metrics": _metric_rows([]),
-        "benchmarks": [
-            {
-                "name": record.name,
-                "protocol": record.protocol.name,
-                "methods": ", ".join(method.name for method in record.methods),
-                "films": sum(cell.outcome == "done" for cell in record.cells),
-                "not done": sum(cell.outcome != "done" for cell in record.cells),
-            }
-            for record in records
-        ],
+        "benchmarks": benchmarks,
     }
     if as_json:
         emit(tables)
@@ -135,7 +126,7 @@ def validate(
     from catalog.lake import Lake
     from evaluation.protocols.counting import cases_each, count_clips
     from evaluation.protocols.read import protocol_toml
-    from flows.entrants import contestant, entrants
+    from flows.entrants import contestant, entrants, require_one
 
     chosen = _protocol(protocol, release, source, changes)
     if everything:
@@ -167,12 +158,7 @@ def validate(
         show_table(rows)
         console.print()
         show_table(measured)
-    if all(one.unavailable for one in stand):
-        raise UsageError(
-            "none of the methods can run here: "
-            + "; ".join(f"{one.name}: {one.unavailable}" for one in stand),
-            hint="see to what one of them needs, or judge copy and ratio, which need nothing",
-        )
+    require_one(stand)
 
 
 _CASES: Mapping[str, str] = {"relight": "lights", "animate": "portraits"}
@@ -203,10 +189,19 @@ def run(
 ) -> None:
     """Run a benchmark; what is there already is neither generated nor measured again."""
     from flows.benchmarks import find_record
+    from flows.entrants import settled
 
-    chosen = _protocol(protocol, release, source, changes)
-    asked = _entrants(methods, options)
-    before = str(find_record(lake, against).absolute()) if against else ""
+    chosen = absolute_protocol(_protocol(protocol, release, source, changes))
+    asked = {
+        label: settled(entrant, str(lake.absolute()))
+        for label, entrant in _entrants(methods, options).items()
+    }
+    before = find_record(lake, against).absolute() if against else None
+    if before and before.parent == _folder(lake, name or chosen.name):
+        raise UsageError(
+            f"--against {against} is the record that this run writes anew",
+            hint="give this run another --name, or keep a copy of that record",
+        )
     supervise(lake)
     parameters = {
         "lake": str(lake.absolute()),
@@ -215,8 +210,8 @@ def run(
         "methods": asked,
         "metrics": metrics or [],
         "retry": retry,
-        "before": before,
-        "gpus": _gpus() if gpus is None else gpus,
+        "before": str(before or ""),
+        "gpus": gpus,
     }
     told = run_benchmark(parameters, quiet=as_json)
     if as_json:
@@ -362,8 +357,9 @@ def _metric_rows(keys: list[str], mode: "Mode | None" = None) -> list[dict[str, 
 def _protocol(name: str, release: str, folder: str, changes: list[str] | None) -> "Protocol":
     from evaluation.protocols.read import load_protocol
 
-    given = [f"source.release={release}"] if release else []
-    given += [f"source.folder={folder}"] if folder else []
+    # Quoted as TOML has it: a folder may be called 2024.
+    given = [f"source.release={json.dumps(release)}"] if release else []
+    given += [f"source.folder={json.dumps(folder)}"] if folder else []
     return load_protocol(name, [*given, *(changes or [])])
 
 
@@ -373,11 +369,42 @@ def _entrants(methods: list[str] | None, options: list[str] | None) -> "dict[str
     return parse_entrants(methods or [], options or [])
 
 
-def _gpus() -> float:
-    """One where the machine or the cluster has any."""
-    from training.launch.launchers import find_launcher
+def absolute_protocol(protocol: "Protocol") -> "Protocol":
+    """A protocol as another process, in another working folder, has to be told of it."""
+    from flows.cli.build import absolute_source
 
-    return 1.0 if find_launcher("ray").gpus() else 0.0
+    tables = {
+        name: table.model_copy(update={"folder": absolute_source(table.folder)})
+        for name in ("source", "lights", "portraits")
+        for table in (getattr(protocol, name),)
+    }
+    return protocol.model_copy(update=tables)
+
+
+def _folder(lake: Path, name: str) -> Path:
+    """Where a benchmark of that name is, or will be."""
+    from flows.benchmarks import RUNS
+
+    return lake.absolute() / RUNS / name
+
+
+def _benchmark_row(name: str, path: Path) -> dict[str, Any]:
+    """A benchmark of the lake; one that cannot be read any more hides no other."""
+    from evaluation.records.record import read_record
+
+    try:
+        record = read_record(path)
+    except UsageError as error:
+        told = {"protocol": "-", "methods": error.message, "films": 0, "not done": 0}
+        return {"name": name, **told}
+    done = sum(cell.outcome == "done" for cell in record.cells)
+    return {
+        "name": name,
+        "protocol": record.protocol.name,
+        "methods": ", ".join(method.name for method in record.methods),
+        "films": done,
+        "not done": len(record.cells) - done,
+    }
 
 
 def _method_row(name: str, lake: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from catalog.lake import Lake
 from catalog.release import Release
-from flows.cli.benchmark import show_run
+from flows.cli.benchmark import absolute_protocol, show_run
 from flows.cli.common import (
     JsonOption,
     LakeOption,
@@ -236,7 +236,7 @@ def _protocol(name: str, changes: list[str] | None) -> Any:
 
     if not name and changes:
         raise UsageError("--benchmark-set changes a protocol, but none was named: --benchmark NAME")
-    return load_protocol(name, changes or []) if name else None
+    return absolute_protocol(load_protocol(name, changes or [])) if name else None
 
 
 def _report(run: dict[str, Any], *, as_json: bool) -> None:
