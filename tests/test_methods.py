@@ -362,7 +362,13 @@ def test_pinned_options_mean_the_same_anywhere(tmp_path, monkeypatch):
 
 def test_a_command_has_its_own_time_before_it_counts_as_hung():
     options = {"argv": ["x", "{output}"], "seconds": 5000.0}
-    assert make_method("command", options).seconds(10) > 5000.0 > make_method("copy").seconds(10)
+    command, copy = make_method("command", options), make_method("copy")
+    assert command.seconds(10, gpu=False) > 5000.0 > copy.seconds(10, gpu=False)
+
+
+def test_a_model_has_longer_where_its_worker_is_given_no_gpu():
+    lcvd = make_method("lcvd")
+    assert lcvd.seconds(10, gpu=False) > 20 * lcvd.seconds(10, gpu=True)
 
 
 @pytest.mark.parametrize(

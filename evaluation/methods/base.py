@@ -129,8 +129,13 @@ class Method(Versioned, ABC):
     def unavailable(self) -> str:
         """Why it cannot run here, in a sentence; empty where it can. Cheap: loads nothing."""
 
-    def seconds(self, frames: int) -> float:
-        """How long a film of that many frames may take before the method counts as hung."""
+    def seconds(self, frames: int, gpu: bool) -> float:
+        """How long a film may take before the method counts as hung.
+
+        Args:
+            frames: Of the film.
+            gpu: Whether the worker that makes it is given one; who asks may have another device.
+        """
         return 120.0 + 4.0 * frames
 
     def relight(self, driving: FilmLike, light: Light, scratch: Scratch) -> Iterator[Picture]:

@@ -139,7 +139,7 @@ class Command(Method):
             return f"there is no program {program}"
         return ""
 
-    def seconds(self, frames: int) -> float:
+    def seconds(self, frames: int, gpu: bool) -> float:
         """Its time limit, and the time to hand it the film and to read what it made."""
         return self._table.seconds + 120.0 + 1.0 * frames
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "safetensors", "diffusers", "transformers")
 
-_A_FRAME = {"cuda": 60.0, "cpu": 3600.0}
+_A_FRAME, _A_FRAME_OF_GPU = 3600.0, 60.0
 """Seconds after which a frame is too late. A UNet of full size takes many minutes of a processor's
 time for each, and a film is not to be given up while it is still being made."""
 
@@ -161,12 +161,10 @@ class Lcvd(Method):
         except LimelightError as error:
             return error.message
 
-    def seconds(self, frames: int) -> float:
+    def seconds(self, frames: int, gpu: bool) -> float:
         """Generous, above all on a processor; twice as long where two films are generated."""
-        from stages.models.nets import best_device
-
         films = 1 if self._table.detail == "generated" else 2
-        return 600.0 + _A_FRAME[best_device().type] * frames * films
+        return 600.0 + (_A_FRAME_OF_GPU if gpu else _A_FRAME) * frames * films
 
     def setup(self) -> None:
         """Load the model and what finds faces, on the GPU that this process may use."""

@@ -76,7 +76,7 @@ class Ratio(Method):
         """Which package or weight is missing."""
         return lacking(packages_of_stages(self._stages), self.weights())
 
-    def seconds(self, frames: int) -> float:
+    def seconds(self, frames: int, gpu: bool) -> float:
         """Enough for the largest of the models, all on one core of a processor."""
         return 300.0 + 20.0 * frames
 
