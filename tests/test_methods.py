@@ -332,22 +332,57 @@ def test_a_command_may_work_with_pictures(noise, scratch):
 def test_a_commands_environment_is_its_own(noise, scratch, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/ours")
     program = "import os, sys; sys.exit(os.environ.get('PYTHONPATH', '') + os.environ['OWN'][::-1])"
-    method = running(program, "{output}", env={"OWN": "theirs"})
+    monkeypatch.setenv("OWN", "theirs")
+    method = running(program, "{output}", env=["OWN"])
     with pytest.raises(MethodError, match=r"exit code 1 .* it said: srieht$"):
         list(method.relight(noise, LEFT, scratch))
 
 
-def test_values_of_a_commands_environment_are_never_told(noise, scratch):
+def test_values_of_a_commands_environment_are_never_told(noise, scratch, monkeypatch):
     program = "import os, sys; sys.exit('no entry with ' + os.environ['KEY'])"
-    env = {"KEY": "t0p-secret", "MODE": "1"}
-    method = running(program, "{output}", env=env)
+    monkeypatch.setenv("KEY", "t0p-secret")
+    monkeypatch.setenv("PREFIX", "t0p-sec")
+    method = running(program, "{output}", env=["PREFIX", "KEY"])
     with pytest.raises(MethodError, match=r"no entry with \$KEY$") as error:
         list(method.relight(noise, LEFT, scratch))
+    options = {"argv": ["x", "{output}"], "env": ["KEY"]}
     told = [str(error.value), str(method.options())]
-    told += [str(shown("command", {"argv": ["x", "{output}"], "env": env}))]
+    told += [str(tell("command", options)) for tell in (shown, pinned)]
     assert not any("t0p" in each for each in told)
     assert all("KEY" in each for each in told)
-    assert running(program, "{output}", env={**env, "KEY": "another"}).digest != method.digest
+
+
+def test_a_command_with_other_values_in_its_environment_is_another_method(monkeypatch):
+    digests = []
+    for value in ("one", "two", "one"):
+        monkeypatch.setenv("KEY", value)
+        digests.append(running("pass", "{output}", env=["KEY"]).digest)
+    assert digests[0] == digests[2] != digests[1]
+    assert running("pass", "{output}").digest not in digests
+
+
+def test_a_variable_that_a_command_lacks_is_named(monkeypatch):
+    monkeypatch.setenv("KEY", "value")
+    monkeypatch.delenv("TOKEN", raising=False)
+    method = running("pass", "{output}", env=["KEY", "TOKEN"])
+    assert method.unavailable() == "the environment has no variable TOKEN"
+    monkeypatch.setenv("TOKEN", "")
+    assert not method.unavailable()
+
+
+@pytest.mark.parametrize("env", [{"KEY": "t0p"}, ["KEY=t0p"], "t0p", [{"KEY": "t0p"}], 7])
+def test_values_among_the_names_of_a_commands_environment_are_refused_unsaid(env):
+    with pytest.raises(UsageError, match="env is a list of names") as error:
+        running("pass", "{output}", env=env)
+    assert "t0p" not in str(error.value)
+
+
+def test_a_command_s_last_words_begin_with_a_whole_line(noise, scratch):
+    program = "import sys; sys.exit('\\n'.join(f'/half/a/path/{n:04}' for n in range(900)))"
+    with pytest.raises(MethodError, match=r"it said: /half/a/path/0\d{3}\n") as error:
+        list(running(program, "{output}").relight(noise, LEFT, scratch))
+    assert str(error.value).endswith("/0899")
+    assert 1900 < len(str(error.value)) < 2100
 
 
 def test_pinned_options_mean_the_same_anywhere(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePath
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,10 +105,6 @@ class MethodOptions(Table):
     def pinned(self) -> Self:
         """The same choice in words that mean the same on any machine, and at any time."""
         return self
-
-    def shown(self) -> dict[str, Any]:
-        """What was chosen, in JSON types, without anything that is nobody else's business."""
-        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Method(Versioned, ABC):

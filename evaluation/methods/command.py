@@ -12,13 +12,13 @@ Words in braces are filled in (`PLACES`). No shell is asked, so that names need 
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from shutil import which
 from typing import Any, Literal, Self
 
 from PIL import Image
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from evaluation.methods.base import (
     FilmLike,
@@ -62,9 +62,10 @@ class CommandOptions(MethodOptions):
     """What it can do."""
     cwd: Path | None = None
     """Its working folder; without, an empty one."""
-    env: dict[str, str] = Field(default_factory=dict)
-    """Added to its environment, which else has little more than PATH and HOME. Values are told to
-    the program alone: keys of services may be among them."""
+    env: tuple[str, ...] = ()
+    """Names of variables that it is passed of our own environment; else it has little more than
+    PATH and HOME. Values, such as keys of services, are read where it is run, and told to it alone:
+    on Ray, in the environment of the cluster, which is the benchmark's where we start it."""
     driving: Literal["film", "pictures"] = "film"
     """What `{driving}` is: one lossless film (FFV1 in Matroska), or a folder of PNG files."""
     output: str = Field("output", pattern=r"^[\w-][\w.-]*$")
@@ -77,6 +78,19 @@ class CommandOptions(MethodOptions):
     need, which reserve far more than they use."""
     version: str = ""
     """Of the program: another one, and its films are made again."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_alone(cls, table: Any) -> Any:
+        """Refuse values among the names. A rule of the whole table: its error repeats none."""
+        env = table.get("env", ()) if isinstance(table, Mapping) else ()
+        named = isinstance(env, Sequence) and not isinstance(env, str)
+        if not named or not all(isinstance(each, str) and each.isidentifier() for each in env):
+            raise ValueError(
+                'env is a list of names, such as ["KEY"]: values are taken from the environment'
+                " that the benchmark is run in"
+            )
+        return table
 
     @field_validator("argv")
     @classmethod
@@ -98,11 +112,6 @@ class CommandOptions(MethodOptions):
             program = str(Path(program).absolute())
         return self.model_copy(update={"argv": (program, *arguments)})
 
-    def shown(self) -> dict[str, Any]:
-        """Of the environment the names alone."""
-        told = super().shown()
-        return {**told, "env": sorted(self.env)} if self.env else told
-
 
 class Command(Method):
     """Runs a program for each film, and reads what it made."""
@@ -114,22 +123,25 @@ class Command(Method):
         self.modes = frozenset(table.modes)
 
     def options(self) -> dict[str, Any]:
-        """All but the limits, which decide whether there is a film, never which.
-
-        Of its environment the names alone.
-        """
+        """All but the limits, which decide whether there is a film, never which."""
         told = self._table.model_dump(mode="json", exclude={"seconds", "memory", "env"})
         return {**told, "env": sorted(self._table.env)}
 
     @property
     def digest(self) -> str:
-        """Of all that decides its films, the values of its environment among it."""
-        values = {name: digest_bytes(value.encode()) for name, value in self._table.env.items()}
+        """Of all that decides its films, the values of its environment among it.
+
+        Raises:
+            KeyError: A variable is missing.
+        """
+        values = {name: digest_bytes(os.fsencode(value)) for name, value in self._values().items()}
         return digest_json([super().digest, values])[:16]
 
     def unavailable(self) -> str:
-        """The program, or its working folder, is not there."""
+        """The program, its working folder, or a variable of the environment is not there."""
         table = self._table
+        if missing := [name for name in table.env if name not in os.environ]:
+            return f"the environment has no variable {missing[0]}"
         if table.cwd is not None and not table.cwd.is_dir():
             return f"there is no folder {table.cwd}"
         program = table.argv[0]
@@ -201,7 +213,11 @@ class Command(Method):
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        return {**kept, **self._table.env}
+        return {**kept, **self._values()}
+
+    def _values(self) -> dict[str, str]:
+        """Variables that are passed by name, as they stand in our environment."""
+        return {name: os.environ[name] for name in self._table.env}
 
     def _check(self, ending: Ending) -> None:
         if ending.code == 0:
@@ -218,10 +234,14 @@ class Command(Method):
     def _said(self, ending: Ending) -> str:
         """The end of what it printed, with names in the place of its environment's values."""
         said = ending.said
-        for name, value in self._table.env.items():
+        for name, value in sorted(self._values().items(), key=lambda each: -len(each[1])):
             if len(value) >= _SECRET:
                 said = said.replace(value, f"${name}")
-        return said[-_TOLD:].strip() or "nothing"
+        if len(said) > _TOLD:
+            # From the start of a line: half a path would not be known for what it is.
+            said = said[-_TOLD:]
+            said = "".join(said.splitlines(keepends=True)[1:]) or said
+        return said.strip() or "nothing"
 
 
 def _places_in(argv: Iterable[str]) -> set[str]:

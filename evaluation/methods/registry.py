@@ -73,12 +73,13 @@ def pinned(name: str, options: Mapping[str, Any], origin: str = "") -> dict[str,
 
 
 def shown(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as a record may tell of them: the values of a command's environment stay out.
+    """The options as a record tells of them: those that were chosen, in JSON types.
 
     Raises:
         UsageError: There is no such method, or it has no such option or value.
     """
-    return _table(_entry(name, ""), name, options, "").shown()
+    table = _table(_entry(name, ""), name, options, "")
+    return table.model_dump(mode="json", exclude_unset=True)
 
 
 def _entry(name: str, origin: str) -> MethodEntry:
