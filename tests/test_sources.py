@@ -12,10 +12,12 @@ from evaluation.cells.cell import LightTarget, Subject
 from evaluation.cells.places import Places
 from evaluation.protocols import cases as cases_module
 from evaluation.protocols.cases import Prepared, prepare
+from evaluation.protocols.cut_worker import ClipCutter
 from evaluation.protocols.cutting import Cutter
 from evaluation.protocols.lossless import Film
 from evaluation.protocols.read import load_protocol
-from evaluation.protocols.sources import read_source
+from evaluation.protocols.sources import Sourced, read_source
+from evaluation.protocols.tables import Protocol
 from infra.errors import LakeError, UsageError
 from stages.encode import VideoWriter
 from stages.face_fit import FaceFitter
@@ -172,6 +174,10 @@ def test_the_light_of_a_reference_face_comes_with_its_picture(
     assert np.isfinite(case.light.coefficients).all()
 
 
+def sourced_of(protocol: Protocol, lake: Lake) -> Sourced:
+    return read_source(protocol, lake, ClipCutter(protocol, lake, lake.root / "tmp" / "bench"))
+
+
 def released(lake: Lake, tmp_path: Path, lengths: dict[str, int]) -> None:
     samples = []
     for number, (split, frames) in enumerate(lengths.items()):
@@ -183,7 +189,7 @@ def released(lake: Lake, tmp_path: Path, lengths: dict[str, int]) -> None:
 def test_a_release_gives_its_squares_resized(lake: Lake, tmp_path: Path) -> None:
     released(lake, tmp_path, {"train": 10, "test": 12, "val": 12})
     protocol = load_protocol("demo", [*SMALL, "source.release=demo"])
-    sourced = read_source(protocol, lake, tmp_path / "scratch")
+    sourced = sourced_of(protocol, lake)
     (subject,) = sourced.subjects
     assert (subject.name, subject.identity) == ("clip 1.mp4", "person1")
     assert (subject.film.frames, subject.film.fps) == (9, Fraction(30000, 1001))
@@ -198,7 +204,7 @@ def test_a_clip_too_short_is_left_out_and_a_limit_counts_the_others(
 ) -> None:
     released(lake, tmp_path, {"train": 4, "val": 10, "test": 10})
     told = [*SMALL, "source.release=demo", "source.split=all", "source.limit=1"]
-    sourced = read_source(load_protocol("demo", told), lake, tmp_path / "scratch")
+    sourced = sourced_of(load_protocol("demo", told), lake)
     assert [each.name for each in sourced.subjects] == ["clip 1.mp4"]
     assert [each.reason for each in sourced.left_out] == ["it has 4 frames; 8 are needed"]
 

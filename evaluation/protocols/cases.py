@@ -11,13 +11,16 @@ from typing import Any
 from catalog.lake import Lake
 from evaluation.cells.cell import Case, LightTarget, Subject
 from evaluation.cells.places import Places
+from evaluation.protocols.cut_worker import ClipCutter, CuttingStoppedError, Progress, Run
 from evaluation.protocols.cutting import Cutter
 from evaluation.protocols.lighting import Lighting
 from evaluation.protocols.lossless import made_anew
-from evaluation.protocols.sources import LeftOut, Progress, Sourced, read_portraits, read_source
+from evaluation.protocols.sources import LeftOut, Sourced, read_portraits, read_source
 from evaluation.protocols.tables import Protocol
 from infra.digests import digest_json
 from infra.errors import UsageError
+
+__all__ = ["CuttingStoppedError", "Prepared", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -40,36 +43,49 @@ class Prepared:
 
 
 def prepare(
-    protocol: Protocol, lake: Lake, scratch: Path, progress: Progress = lambda name: None
+    protocol: Protocol,
+    lake: Lake,
+    scratch: Path,
+    progress: Progress = lambda name: None,
+    run: Run | None = None,
 ) -> Prepared:
     """Cut a protocol's clips, find its lights, and say what every method is given.
 
-    What was cut before is not cut again.
+    What was cut before is not cut again, and sent to no worker. With an engine, ``run`` is
+
+        lambda spec, items: engine.pool("cuts", spec, Resources(), None).run(
+            items, cancelled=cancelled
+        )
+
+    It is called only if there is something to cut, once a batch, and always with the same ``spec``.
+    A clip over which workers are lost is left out, with the reason.
 
     Args:
         protocol: What is asked for.
         lake: Where releases are, and where films are kept.
         scratch: Folder for temporary files.
-        progress: Told the name of each clip and face.
+        progress: Told the name of each clip and face, once it is cut.
+        run: Gives clips to workers; without, they are cut one after the other in this process.
 
     Raises:
         UsageError: There is no such source, or too few of its clips can be used.
         LakeError: The disk is full or read-only, or the release is damaged; or a film that was kept
             is, which is then removed: the next run cuts it anew.
+        CuttingStoppedError: ``run`` ended without a result for each clip: it was cancelled.
     """
     with made_anew():
-        return _prepared(protocol, lake, scratch, progress)
+        places = Places(lake.root / "benchmarks")
+        return _prepared(protocol, lake, places, ClipCutter(protocol, lake, scratch, progress, run))
 
 
-def _prepared(protocol: Protocol, lake: Lake, scratch: Path, progress: Progress) -> Prepared:
-    sourced = read_source(protocol, lake, scratch, progress)
-    places = Places(lake.root / "benchmarks")
-    cutter = Cutter(protocol, places)
+def _prepared(protocol: Protocol, lake: Lake, places: Places, cutter: ClipCutter) -> Prepared:
+    sourced = read_source(protocol, lake, cutter)
+    own = Cutter(protocol, places)
     if protocol.mode == "animate":
-        cases, left_out = _animations(protocol, sourced, cutter, scratch, progress)
+        cases, left_out = _animations(protocol, sourced, cutter, own)
     else:
         lighting = Lighting(protocol, places)
-        targets, left_out = _faces(protocol, sourced, cutter, lighting, scratch, progress)
+        targets, left_out = _faces(protocol, sourced, cutter, own, lighting)
         cases, more = _relightings(protocol, sourced, lighting, targets)
         left_out += more
     if not cases:
@@ -100,13 +116,13 @@ def _relightings(
 
 
 def _animations(
-    protocol: Protocol, sourced: Sourced, cutter: Cutter, scratch: Path, progress: Progress
+    protocol: Protocol, sourced: Sourced, cutter: ClipCutter, own: Cutter
 ) -> tuple[list[Case], list[LeftOut]]:
     table = protocol.portraits
     if table.folder:
-        portraits, left_out = read_portraits(table.folder, cutter, scratch, 0, progress)
+        portraits, left_out = read_portraits(table.folder, 0, cutter)
     else:
-        portraits, left_out = [_portrait(each, cutter) for each in sourced.subjects], []
+        portraits, left_out = [_portrait(each, own) for each in sourced.subjects], []
     cases = []
     for driver in sourced.subjects:
         others = [each for each in portraits if each.identity != driver.identity]
@@ -125,19 +141,18 @@ def _animations(
 def _faces(
     protocol: Protocol,
     sourced: Sourced,
-    cutter: Cutter,
+    cutter: ClipCutter,
+    own: Cutter,
     lighting: Lighting,
-    scratch: Path,
-    progress: Progress,
 ) -> tuple[list[LightTarget], list[LeftOut]]:
     """The lights on as many reference faces as are asked for."""
     table = protocol.lights
     if not table.faces:
         return [], []
     if table.folder:
-        portraits, left_out = read_portraits(table.folder, cutter, scratch, table.faces, progress)
+        portraits, left_out = read_portraits(table.folder, table.faces, cutter)
     else:
-        portraits, left_out = [_portrait(each, cutter) for each in _drawn(protocol, sourced)], []
+        portraits, left_out = [_portrait(each, own) for each in _drawn(protocol, sourced)], []
     targets: list[LightTarget] = []
     for each in portraits:
         if len(targets) == table.faces:

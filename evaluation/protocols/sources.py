@@ -1,26 +1,19 @@
 """Whose clips a protocol is about: a release's, or a folder's; and which are left out, and why."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 from catalog.index import column
 from catalog.lake import Lake
 from catalog.layouts import Layout
 from catalog.release import Release
-from catalog.sources import Entry, list_source, local_copy
+from catalog.sources import list_source
 from evaluation.cells.cell import Subject
-from evaluation.cells.places import Places
-from evaluation.protocols.cutting import Cutter, Piece
+from evaluation.protocols.cut_worker import MEMBER, Clip, ClipCutter, file_payload, square_payload
 from evaluation.protocols.tables import Protocol
-from infra.errors import SourceError, UsageError
-
-MEMBER = "video.mp4"
-
-Progress = Callable[[str], None]
-"""Called with the name of each clip before it is cut."""
+from infra.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -51,41 +44,35 @@ class Sourced:
     origin: dict[str, Any] = field(default_factory=dict)
 
 
-def read_source(
-    protocol: Protocol,
-    lake: Lake,
-    scratch: Path,
-    progress: Progress = lambda name: None,
-) -> Sourced:
+def read_source(protocol: Protocol, lake: Lake, cutter: ClipCutter) -> Sourced:
     """The clips of a protocol's source, cut to the face's square.
 
     Args:
         protocol: What is asked for.
-        lake: Where releases are, and where films are kept.
-        scratch: Folder for copies of remote files.
-        progress: Told of each clip.
+        lake: Where releases are.
+        cutter: Cuts them, as the protocol says.
 
     Raises:
         UsageError: There is no such source, or no clip of it can be used.
         LakeError: The disk is full or read-only, or the release is damaged.
+        CuttingStoppedError: Workers were stopped before they were through.
     """
     source = protocol.source
-    cutter = Cutter(protocol, Places(lake.root / "benchmarks"))
     if source.release:
         release = Release.open(lake, source.release, source.version or None)
         told = {"release": release.name, "version": release.version, "digest": release.digest}
-        named = _of_release(release, source.split, cutter)
+        clips = _of_release(release, source.split)
         where = f"release {release.name}, split {source.split}"
     elif source.folder:
         told = {"folder": source.folder, "layout": source.layout}
-        named = _of_folder(source.folder, source.layout, cutter, scratch)
+        clips = _of_folder(source.folder, source.layout)
         where = source.folder
     else:
         raise UsageError(
             f"the protocol {protocol.name} does not say whose clips",
             hint="set source.folder=FOLDER or source.release=NAME",
         )
-    subjects, left_out = _gathered(named, source.limit, progress)
+    subjects, left_out = _gathered(clips, source.limit, cutter)
     if not subjects:
         raise UsageError(
             f"the protocol {protocol.name} has no clip: {_why(left_out) or f'{where} is empty'}",
@@ -95,96 +82,73 @@ def read_source(
 
 
 def read_portraits(
-    folder: str, cutter: Cutter, scratch: Path, limit: int, progress: Progress = lambda name: None
+    folder: str, limit: int, cutter: ClipCutter
 ) -> tuple[list[Subject], list[LeftOut]]:
     """The faces of pictures, or of videos' first frames, as films of one frame.
 
     Args:
         folder: Where they are, as a source's folder.
-        cutter: Cuts them.
-        scratch: Folder for copies of remote files.
         limit: How many are taken, the first by name; 0 takes all.
-        progress: Told of each.
+        cutter: Cuts them.
 
     Raises:
         UsageError: There is no such folder.
         LakeError: The disk is full or read-only.
+        CuttingStoppedError: Workers were stopped before they were through.
     """
-    return _gathered(_of_folder(folder, "plain", cutter, scratch, True), limit, progress)
-
-
-@dataclass(frozen=True)
-class _Named:
-    """A clip that may be cut."""
-
-    name: str
-    identity: str
-    facts: dict[str, Any]
-    cut: Callable[[], Piece]
+    return _gathered(_of_folder(folder, "plain", portrait=True), limit, cutter)
 
 
 def _gathered(
-    named: Iterable[_Named], limit: int, progress: Progress
+    clips: Sequence[Clip], limit: int, cutter: ClipCutter
 ) -> tuple[list[Subject], list[LeftOut]]:
+    """The first clips that can be used, up to a limit; and those before them that cannot."""
     subjects: dict[str, Subject] = {}
     left_out = []
-    for each in named:
-        if limit and len(subjects) == limit:
-            break
-        progress(each.name)
-        try:
-            piece = each.cut()
-        except (UsageError, SourceError) as error:
-            left_out.append(LeftOut(each.name, error.message))
-            continue
-        facts = {**each.facts, **piece.facts}
-        subject = Subject(each.name, each.identity, piece.film, facts)
-        twin = subjects.setdefault(subject.id, subject)
-        if twin is not subject:
-            left_out.append(LeftOut(each.name, f"its frames are those of {twin.name}"))
+    waiting = iter(clips)
+    # As many at once as are missing: none is cut that one after the other would not be.
+    while batch := list(islice(waiting, limit - len(subjects) if limit else None)):
+        pieces = cutter.cut(batch)
+        for clip in batch:
+            piece = pieces[clip.id]
+            if isinstance(piece, str):
+                left_out.append(LeftOut(clip.name, piece))
+                continue
+            facts = {**clip.facts, **piece.facts}
+            subject = Subject(clip.name, clip.identity, piece.film, facts)
+            twin = subjects.setdefault(subject.id, subject)
+            if twin is not subject:
+                left_out.append(LeftOut(clip.name, f"its frames are those of {twin.name}"))
     return list(subjects.values()), left_out
 
 
-def _of_release(release: Release, split: str, cutter: Cutter) -> Iterator[_Named]:
+def _of_release(release: Release, split: str) -> list[Clip]:
+    """A release's clips, by name."""
     digest = column(MEMBER, "sha256")
     if digest not in release.index.column_names:
         raise UsageError(f"{release.path} has no films ({MEMBER})")
     names = ["label", "key", "split", "identity", "fps", digest]
-    for row in sorted(
-        release.index.select(names).to_pylist(), key=lambda row: (row["label"], row["key"])
-    ):
-        if split in ("all", row["split"]):
+    rows = release.index.select(names).to_pylist()
+    return [
+        Clip(
+            row["label"],
+            row["identity"],
+            square_payload(release, row["key"], row["fps"], row[digest]),
+            {"key": row["key"]},
+        )
+        for row in sorted(rows, key=lambda row: (row["label"], row["key"]))
+        if split in ("all", row["split"])
+    ]
 
-            def cut(row: dict[str, Any] = row) -> Piece:
-                data = release.read(row["key"], MEMBER)
-                return cutter.square(data, row[digest], Fraction(row["fps"]))
 
-            yield _Named(row["label"], row["identity"], {"key": row["key"]}, cut)
-
-
-def _of_folder(
-    folder: str, layout: Layout, cutter: Cutter, scratch: Path, portrait: bool = False
-) -> Iterator[_Named]:
+def _of_folder(folder: str, layout: Layout, *, portrait: bool = False) -> list[Clip]:
+    """What a folder, or whatever else names files, holds, by name."""
     # Layouts differ in the files that they list, videos or pictures: here both are welcome.
     listed = {each.uri: each for kind in ("ffhq", layout) for each in list_source(folder, kind)}
-    for entry in sorted(listed.values(), key=lambda entry: (entry.label, entry.uri)):
-
-        def cut(entry: Entry = entry) -> Piece:
-            if entry.error:
-                raise SourceError(entry.error)
-            scratch.mkdir(parents=True, exist_ok=True)
-            path = local_copy(entry.uri, scratch)
-            try:
-                return cutter.file(path, portrait=portrait)
-            except (UsageError, SourceError) as error:
-                # A report may be shown to people who need not know our folders.
-                reason = error.message.replace(str(path), entry.label)
-                raise type(error)(reason) from error
-            finally:
-                if path.parent == scratch:
-                    path.unlink(missing_ok=True)
-
-        yield _Named(entry.label, entry.identity, {}, cut)
+    return [
+        Clip(entry.label, entry.identity, file_payload(entry, portrait=portrait))
+        for entry in sorted(listed.values(), key=lambda entry: (entry.label, entry.uri))
+    ]
 
 
 def _why(left_out: list[LeftOut]) -> str:
