@@ -96,6 +96,19 @@ def test_values_do_not_depend_on_the_order_of_films(metric):
     assert metric.value(there, reals) == metric.value(back, reals)
 
 
+@pytest.mark.parametrize("metric", [Fid(), Kid(), Fvd()])
+def test_a_draw_of_every_film_once_has_about_the_value(metric):
+    outputs, reals = vectors(metric, 1, 30, 12, shift=1), vectors(metric, 2, 30, 12)
+    assert metric.redrawn(outputs, reals) == pytest.approx(
+        metric.value(outputs, reals).value, rel=1e-5
+    )
+
+
+def test_what_extrapolates_has_no_interval():
+    assert Fid(infinite=True).draws == Fvd(infinite=True).draws == 0
+    assert 0 < Fid().draws < Fvd().draws
+
+
 def test_enough_outputs_are_not_warned_of(monkeypatch):
     monkeypatch.setattr(kid, "SUBSETS", 3)
     metric = Fvd()

@@ -204,6 +204,21 @@ def test_both_ways_to_a_nuclear_norm_agree(seed):
     assert found == pytest.approx(np.linalg.svd(matrix, compute_uv=False).sum(), rel=1e-10)
 
 
+@pytest.mark.parametrize(("count", "width"), [(9, 20), (30, 4)])
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_a_weighted_set_is_the_set_with_its_tables_repeated(count, width, ddof):
+    rng = np.random.default_rng(3)
+    one, other, reals = (Samples.of(rng.normal(size=(count, width))) for _ in range(3))
+    drawn = one.merged(other).merged(one).merged(one)
+    found, wanted = (way(drawn, ddof) for way in (Gaussian.of_weighted, Gaussian.of_samples))
+    assert found.root.shape[1] <= 2 * count
+    assert found.mean == pytest.approx(wanted.mean)
+    assert found.root @ found.root.T == pytest.approx(wanted.root @ wanted.root.T)
+    real = Gaussian.of_samples(reals)
+    rough = frechet_distance(found, real, rough=True)
+    assert rough == pytest.approx(frechet_distance(wanted, real), rel=1e-5)
+
+
 def test_features_of_different_networks_are_not_compared():
     with pytest.raises(ValueError, match="of 3 and of 4 numbers cannot be compared"):
         between(np.zeros((5, 3)), np.zeros((5, 4)))

@@ -1,5 +1,6 @@
 """Feature vectors themselves, for what moments cannot answer; their order is their content's."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -56,6 +57,17 @@ class Samples(Statistics):
     def width(self) -> int:
         """Numbers of a vector."""
         return int(self.parts[0].shape[1])
+
+    @property
+    def weighted(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Vectors (k, d) in the order of merging, and how often each counts (k,).
+
+        A table that was merged many times, as a bootstrap does it, is there once.
+        """
+        tables = {id(part): part for part in self.parts}
+        times = Counter(map(id, self.parts))
+        counts = [np.full(len(table), times[key]) for key, table in tables.items()]
+        return np.concatenate([*tables.values()]), np.concatenate(counts)
 
     @cached_property
     def rows(self) -> NDArray[Any]:

@@ -172,6 +172,9 @@ class SetValue:
 class SetMetric(Metric):
     """A metric with one value for all the films of a method, held against the real ones."""
 
+    draws: int = 200
+    """Bootstrap draws of its interval: fewer where one takes seconds; 0 for no interval."""
+
     @abstractmethod
     def statistics(self, features: Features) -> Statistics:
         """Of one film's features."""
@@ -183,3 +186,14 @@ class SetMetric(Metric):
         Raises:
             ValueError: They are too few for any value; the message says how many are needed.
         """
+
+    def redrawn(self, outputs: Statistics, reals: Statistics) -> float:
+        """The same of one bootstrap draw, in which films may be more than once.
+
+        Only the spread of many such values is used. A metric may take a faster way that costs
+        digits, or says nothing of what `value` warns of.
+
+        Raises:
+            ValueError: As `value`.
+        """
+        return self.value(outputs, reals).value

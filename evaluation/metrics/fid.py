@@ -59,6 +59,8 @@ class Fid(FrechetMetric):
         infinite: Extrapolate to infinitely many outputs (Chong and Forsyth 2020).
     """
 
+    draws = 25
+
     def __init__(self, resizing: Resizing = "pytorch-fid", *, infinite: bool = False) -> None:
         super().__init__(InceptionVectors(resizing), infinite=infinite)
         self._resizing = resizing

@@ -64,6 +64,7 @@ class Fvd(FrechetMetric):
     """
 
     ddof: ClassVar[int] = 0
+    draws = 100
 
     def __init__(self, *, infinite: bool = False) -> None:
         super().__init__(MotionVectors(), infinite=infinite)
@@ -94,6 +95,7 @@ class ContentDebiasedFvd(FrechetMetric):
     """FVD in features that tell how things move rather than what they are (Ge et al. 2024)."""
 
     ddof: ClassVar[int] = 0
+    draws = 25
 
     def __init__(self) -> None:
         super().__init__(DebiasedVectors())

@@ -13,9 +13,13 @@ SUBSETS = 100
 SIZE = 1000
 """Frames of a subset, where there are as many; torch-fidelity's number."""
 
+_REDRAWN = 5  # pairs of subsets of a bootstrap draw
+
 
 class Kid(SampledMetric):
     """Kernel Inception distance (Bińkowski et al. 2018), of the features that FID compares."""
+
+    draws = 25
 
     def __init__(self) -> None:
         super().__init__(InceptionVectors())
@@ -52,3 +56,14 @@ class Kid(SampledMetric):
         found = kernel_distance(outputs.rows, reals.rows, subsets=SUBSETS, size=size)
         warning = f"subsets of {size} frames, for there are no {SIZE}" if size < SIZE else ""
         return SetValue(found.mean, outputs.count, reals.count, warning)
+
+    def redrawn(self, outputs: Statistics, reals: Statistics) -> float:
+        """The distance over fewer subsets.
+
+        Raises:
+            ValueError: As `value`.
+        """
+        assert isinstance(outputs, Samples)
+        assert isinstance(reals, Samples)
+        size = min(outputs.count, reals.count, SIZE)
+        return kernel_distance(outputs.rows, reals.rows, subsets=_REDRAWN, size=size).mean
