@@ -278,6 +278,34 @@ def test_a_set_metric_counts_every_driving_film_once(tmp_path):
     assert {(each.low, each.high, each.warning) for each in sets} == {(None, None, "")}
 
 
+def test_a_set_value_of_two_people_has_an_interval_inside_the_metric_s_range(clips):
+    clips.done(clips.cells[0], (9.0, 9.0))
+    for each in clips.record(metrics=[Gap()]).sets:
+        assert 0 <= each.low <= each.value <= each.high
+        assert each.draws == Gap.draws
+    first, second = clips.record(metrics=[Gap()]).sets
+    assert (first.low, second.low, second.high) == (0, 10, 10)  # the second's films are alike
+    assert first.high > first.value + 10
+
+
+def test_a_portrait_s_film_is_of_whom_it_shows(tmp_path):
+    driver = fakes.subject(tmp_path, 0)
+    portraits = [fakes.subject(tmp_path, seed, frames=1) for seed in (8, 9)]
+    made = bench(tmp_path, [Case("animate", driver, portrait) for portrait in portraits])
+    for cell in made.cells:
+        made.done(cell, (10.0,))
+    made.look(driver.id, (1.0,))
+    alike = [replace(each, identity="person 0") for each in portraits]
+    sets = made.record(metrics=[Gap()], prepared=prepared(made.cells, mode="animate")).sets
+    assert all(each.low <= each.value == 19 <= each.high for each in sets)
+    one = bench(tmp_path / "one", [Case("animate", driver, portrait) for portrait in alike])
+    for cell in one.cells:
+        one.done(cell, (10.0,))
+    one.look(driver.id, (1.0,))
+    sets = one.record(metrics=[Gap()], prepared=prepared(one.cells, mode="animate")).sets
+    assert {(each.value, each.low, each.high) for each in sets} == {(19.0, None, None)}
+
+
 def test_a_set_metric_says_what_is_not_in_it(clips):
     failed(clips.cell("first", clips.cells[0].case), "dark").write(clips.places)
     first, second = clips.record(metrics=[Gap()]).sets

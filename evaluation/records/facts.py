@@ -187,9 +187,13 @@ class SetFacts(Facts):
     value: Number = None
     """None where there were too few films for any; ``warning`` says so."""
     low: Number = None
-    """Lower end of its 95% interval, where one was estimated."""
+    """Lower end of its 95% interval, inside the metric's range: the value, and on either side
+    Student's t times the standard deviation over draws of identities. None where it cannot be
+    estimated, as where the films show one person."""
     high: Number = None
     """Upper end."""
+    draws: int = Field(0, ge=0)
+    """How often identities were drawn for the interval; 0 where there is none."""
     n: int = Field(0, ge=0)
     """Outputs that it stands on."""
     reals: int = Field(0, ge=0)

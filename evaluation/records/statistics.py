@@ -95,17 +95,27 @@ def estimate(
     if clusters < 2:
         return Estimate(value, None, None, n, missing, clusters)
     if clusters < _FEW:
-        deviation = np.sqrt(np.sum((sums - value * counts) ** 2) * clusters / (clusters - 1)) / n
-        reach = float(-stdtrit(clusters - 1, (1 - LEVEL) / 2) * deviation)
-        return Estimate(value, value - reach, value + reach, n, missing, clusters)
+        half = reach(clusters) * float(np.sqrt(np.sum((sums - value * counts) ** 2)) / n)
+        return Estimate(value, value - half, value + half, n, missing, clusters)
     generator = np.random.default_rng(seed)
     drawn = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=_DRAWS)
     # Not a matrix product: that may add in another order on another machine.
     means = (drawn * sums).sum(axis=1) / (drawn * counts).sum(axis=1)
-    reach = stdtrit(clusters - 1, (1 - LEVEL) / 2) * np.sqrt(clusters / (clusters - 1))
-    tail = float(ndtr(reach))
+    tail = float(ndtr(-reach(clusters)))
     low, high = np.quantile(means, (tail, 1 - tail))
     return Estimate(value, float(low), float(high), n, missing, clusters)
+
+
+def reach(clusters: int) -> float:
+    """Half an interval's width, in standard deviations of the bootstrap over so many identities.
+
+    It is Student's t, and makes good that the bootstrap's own variance is too small by a factor of
+    1 - 1 / clusters.
+
+    Args:
+        clusters: Identities; 2 at least.
+    """
+    return float(-stdtrit(clusters - 1, (1 - LEVEL) / 2) * np.sqrt(clusters / (clusters - 1)))
 
 
 def sign_flip(differences: Sequence[float], identities: Sequence[str], *, seed: int = 0) -> float:

@@ -5,7 +5,6 @@ One cell's features are in memory at a time; of set metrics, one method's.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from evaluation.cells.cache import FeatureCache
 from evaluation.cells.cell import Cell
 from evaluation.cells.inputs import case_features, films_of
 from evaluation.cells.rows import Row
-from evaluation.metrics.base import ClipMetric, Metric, SetMetric, Statistics
-from evaluation.protocols.lossless import Film
+from evaluation.metrics.base import ClipMetric, Metric, SetMetric
 from evaluation.records.facts import Mode, SetFacts
+from evaluation.records.resampling import Kept, set_interval, together
 
 Frames = NDArray[np.float64]
 """Values of a film's frames, or of its pairs of frames; NaN where there is none."""
@@ -112,28 +111,31 @@ def set_values(
     """
     name, cache, asked = metric.info.name, FeatureCache(folder), metric.extractors()
 
-    def together(films: Iterable[Film], extractor: str) -> tuple[Statistics | None, int]:
-        """Statistics of films, and how many of them are in it."""
-        found = (cache.load(film.digest, extractor) for film in films)
-        parts = [metric.statistics(features) for features in found if features is not None]
-        return (reduce(lambda one, other: one.merged(other), parts) if parts else None), len(parts)
+    def kept(films: Iterable[tuple[str, str]], extractor: str) -> list[Kept]:
+        """Statistics of films, given by digest and identity; in one order, whoever asks."""
+        found = ((whom, cache.load(film, extractor)) for film, whom in sorted(films))
+        return [Kept(whom, metric.statistics(told)) for whom, told in found if told is not None]
 
-    drivers = {c.subject.id: c.subject.film for cells in methods.values() for c, _ in cells}
-    reals, held = together((drivers[digest] for digest in sorted(drivers)), asked["driving"].digest)
+    drivers = {c.subject.id: c.subject.identity for cells in methods.values() for c, _ in cells}
+    reals = kept(drivers.items(), asked["driving"].digest)
     facts = []
     for method, cells in methods.items():
-        made = [row.film for _, row in cells if row.film is not None]
-        outputs, count = together(made, asked["output"].digest)
+        made = [
+            (row.film.digest, (cell.reference or cell.subject).identity)
+            for cell, row in cells
+            if row.film is not None
+        ]
+        outputs = kept(made, asked["output"].digest)
         notes = [
             f"{number - there} of the {number} {what} are not in it"
             for what, number, there in (
-                ("outputs asked for", len(cells), count),
-                ("driving films", len(drivers), held),
+                ("outputs asked for", len(cells), len(outputs)),
+                ("driving films", len(drivers), len(reals)),
             )
             if there < number
         ]
         value: dict[str, Any] = {}
-        if outputs is not None and reals is not None:
+        if outputs and reals:
             value, note = _value(metric, outputs, reals)
             notes.insert(0, note)
         warning = "; ".join(note for note in notes if note)
@@ -173,14 +175,21 @@ def _take(told: CellValues, name: str, frames: Frames) -> None:
             told.gaps[name] = 1 - len(known) / len(frames)
 
 
-def _value(metric: SetMetric, outputs: Statistics, reals: Statistics) -> tuple[dict[str, Any], str]:
+def _value(
+    metric: SetMetric, outputs: Sequence[Kept], reals: Sequence[Kept]
+) -> tuple[dict[str, Any], str]:
     """Fields of `SetFacts`, and why they should not be trusted."""
+    made, real = (together(each.statistics for each in films) for films in (outputs, reals))
     try:
-        found = metric.value(outputs, reals)
+        found = metric.value(made, real)
     except ValueError as error:
         return {}, str(error)
     if not np.isfinite(found.value):
         return {"n": found.n, "reals": found.reals}, "; ".join(
             note for note in (found.warning, "it is no finite number") if note
         )
-    return {"value": found.value, "n": found.n, "reals": found.reals}, found.warning
+    told: dict[str, Any] = {"value": found.value, "n": found.n, "reals": found.reals}
+    interval = set_interval(metric, found.value, outputs, reals)
+    if interval is not None:
+        told |= {"low": interval[0], "high": interval[1], "draws": metric.draws}
+    return told, found.warning
