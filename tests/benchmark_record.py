@@ -111,6 +111,7 @@ def make_record(
                 value=50.0 - 5 * rank,
                 low=45.0 - 5 * rank,
                 high=56.0 - 5 * rank,
+                draws=25,
                 n=192,
                 reals=192,
                 warning="192 outputs are too few for 2048 features",

@@ -149,7 +149,11 @@ def test_set_values_without_an_interval_are_said_to_have_none(page):
     record = make_record()
     told = "FID: one value of all films together, without an interval"
     assert told not in page
-    sets = tuple(each.model_copy(update={"low": None, "high": None}) for each in record.sets)
+    spread = "± Student's t times the standard deviation over 25 draws of identities."
+    assert headline(record, "relight").whole == f"FID: one value of all films together, {spread}"
+    assert spread in unescape(page)
+    gone = {"low": None, "high": None, "draws": 0}
+    sets = tuple(each.model_copy(update=gone) for each in record.sets)
     record = record.model_copy(update={"sets": sets})
     assert headline(record, "relight").whole == f"{told}."
     assert told in markdown(record).replace("\\", "")

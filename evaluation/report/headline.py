@@ -67,7 +67,14 @@ def headline(record: Record, mode: Mode) -> Table:
             return Entry()
         if (method, column.key) in sets:
             found = sets[method, column.key]
-            return Entry(found.value, found.low, found.high, found.n, warning=found.warning)
+            return Entry(
+                found.value,
+                found.low,
+                found.high,
+                found.n,
+                warning=found.warning,
+                draws=found.draws,
+            )
         mean = summary(record, mode, method, column.key)
         lacking = gaps(record, mode, method, column.key)
         return Entry(mean.value, mean.low, mean.high, mean.n, mean.missing, gaps=lacking)

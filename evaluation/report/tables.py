@@ -73,6 +73,7 @@ class Entry:
         place: 1 for the column's best, 2 for the second best, else 0.
         warning: Why it should not be trusted; empty where it may be.
         gaps: Share of the frames behind it that have no value, in 0..1.
+        draws: Of its interval, where it is a value of all films together.
     """
 
     value: float | None = None
@@ -83,6 +84,7 @@ class Entry:
     place: int = 0
     warning: str = ""
     gaps: float = 0.0
+    draws: int = 0
 
     @property
     def text(self) -> str:
@@ -170,14 +172,16 @@ class Table:
 
     @property
     def whole(self) -> str:
-        """Said of metrics of all films together whose values have no interval; empty for none."""
-        titles = [
-            column.title
-            for number, column in enumerate(self.columns)
-            if column.whole and not any(line.entries[number].interval for line in self.lines)
-        ]
-        told = "one value of all films together, without an interval"
-        return f"{', '.join(titles)}: {told}." if titles else ""
+        """Said of metrics of all films together, and of their intervals; empty for none."""
+        found: dict[str, list[str]] = {}
+        for number, column in enumerate(self.columns):
+            if column.whole:
+                told = _spread([line.entries[number] for line in self.lines])
+                found.setdefault(told, []).append(column.title)
+        return " ".join(
+            f"{', '.join(titles)}: one value of all films together, {told}."
+            for told, titles in found.items()
+        )
 
     @property
     def gaps(self) -> str:
@@ -230,6 +234,14 @@ def decimals(value: float) -> int:
     leading = len(str(int(size))) if size >= 1 else -_zeros(size)
     places = max(digits - leading, 0)
     return places if places <= 8 else 3  # so small that it is printed as zero
+
+
+def _spread(entries: Sequence[Entry]) -> str:
+    """How the intervals of values of all films were found."""
+    if not any(entry.interval for entry in entries):
+        return "without an interval"
+    draws = max(entry.draws for entry in entries)
+    return f"± Student's t times the standard deviation over {draws} draws of identities"
 
 
 def _zeros(size: float) -> int:
