@@ -17,7 +17,8 @@ from prefect.tasks import Task
 from catalog.lake import Lake
 from evaluation.protocols.tables import Protocol
 from evaluation.records.record import read_record
-from flows.benchmarker import Benchmark, BenchmarkOrder, CalledOffError, gpus_here
+from flows.benchmark_order import BenchmarkOrder, gpus_here
+from flows.benchmarker import Benchmark, CalledOffError
 from flows.build import interrupted, stop_in_good_order
 from flows.entrants import Entrant
 from flows.findings import BenchmarkRun
@@ -101,6 +102,7 @@ def benchmark_methods(
     metrics: list[str] | None = None,
     retry: bool = False,
     before: str = "",
+    replace: bool = False,
     gpus: float | None = None,
     backend: Literal["ray", "inline"] = "ray",
 ) -> Any:
@@ -114,6 +116,7 @@ def benchmark_methods(
         metrics: Which; the usual ones without.
         retry: Let methods try again where they failed before.
         before: File of a previous record that this one is held against.
+        replace: Whether a record of this name by another protocol may be written over.
         gpus: That each worker asks of the cluster; without, one where there are any.
         backend: Ray actors, or this process.
 
@@ -136,6 +139,7 @@ def benchmark_methods(
                 retry=retry,
                 gpus=gpus_here() if gpus is None else gpus,
                 before=read_record(Path(before)) if before else None,
+                replace=replace,
             ),
             lambda: open_engine(backend, load_settings()),
             run=str(flow_run.id),
@@ -173,7 +177,9 @@ def markdown(run: BenchmarkRun) -> str:
     lines = [f"# {run.name}", "", f"The report is `{run.page}`.", "", *markdown_table(run.methods)]
     for title, told in (
         ("Not judged", [{"method": k, "why": v} for k, v in run.unavailable.items()]),
-        ("Not measured", [{"metric": k, "why": v} for k, v in run.left_out.items()]),
+        ("Failed", [{"method": k, "why": v} for k, v in run.reasons.items()]),
+        ("Clips left out", [{"clip": k, "why": v} for k, v in run.left_out.items()]),
+        ("Not measured", [{"metric": k, "why": v} for k, v in run.unmeasured.items()]),
         ("Worse than before", [{"what": line} for line in run.worse]),
     ):
         if told:

@@ -6,11 +6,9 @@ own part to what is there.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from itertools import chain
 
 from catalog.lake import Lake
@@ -25,23 +23,23 @@ from evaluation.methods.base import Method
 from evaluation.methods.needs import face_stages, weights_of_stages
 from evaluation.metrics.base import Extractor, Metric, Role
 from evaluation.metrics.registry import Chosen, choose
-from evaluation.protocols.cases import Prepared, prepare
+from evaluation.protocols.cases import CuttingStoppedError, Prepared, prepare
 from evaluation.protocols.lossless import Film
 from evaluation.protocols.read import write_protocol
-from evaluation.protocols.tables import Protocol
 from evaluation.records.assemble import assemble
 from evaluation.records.compare import compare
-from evaluation.records.record import Record
+from evaluation.records.record import read_record
 from evaluation.videos.encode import light_picture, playable
+from flows.benchmark_order import BenchmarkOrder
 from flows.benchmarks import BenchmarkFolder, benchmark_folder
-from flows.entrants import Contestant, Entrant, contestant, entrants, require_one
-from flows.findings import BenchmarkRun, lost_words, provenance, publish, worse
+from flows.entrants import Contestant, contestant, entrants, require_one
+from flows.findings import BenchmarkRun, lost_words, provenance, publish, reasons, worse
 from flows.scores import Scores
 from infra.engine.base import Done, Engine, Item, Pool, Resources, Result, WorkerSpec
+from infra.errors import UsageError
 from infra.hold import hold
 from infra.weights import prepare as prepare_weights
 from stages.matting import MattingConfig
-from training.launch.launchers import find_launcher
 
 _LOADING = 300.0
 """Seconds that the first of a worker's items may take for its models, beyond its own."""
@@ -52,35 +50,6 @@ takes on a slow core, which is VideoMAE's 1 B parameters at about 6 s."""
 
 _STALE = 3600.0
 """Seconds after which a half written file belongs to nobody any more."""
-
-
-def gpus_here() -> float:
-    """What a worker asks of the cluster where nobody says: a GPU, where there are any."""
-    found = find_launcher("ray").gpus() if find_spec("torch") else 0
-    return 1.0 if found else 0.0
-
-
-@dataclass(frozen=True)
-class BenchmarkOrder:
-    """What somebody asks for.
-
-    Attributes:
-        name: Of the benchmark.
-        protocol: On what.
-        methods: Which, by their names; the protocol's where there are none.
-        metrics: Keys of `evaluation.metrics.registry.METRICS`; the usual ones where there are none.
-        retry: Let methods try again where they failed before.
-        gpus: That each worker asks of the cluster.
-        before: A previous record that this one is held against.
-    """
-
-    name: str
-    protocol: Protocol
-    methods: Mapping[str, Entrant] = field(default_factory=dict)
-    metrics: Sequence[str] = ()
-    retry: bool = False
-    gpus: float = 0.0
-    before: Record | None = None
 
 
 class CalledOffError(Exception):
@@ -184,6 +153,8 @@ class Benchmark:
         """
         self.scores.begin("looking at methods, metrics and weights")
         require_one(self.contestants)
+        if not self.order.replace:
+            self._keep_others()
         self.scores.name([each.name for each in self.contestants])
         self.places.sweep(time.time() - _STALE)
         names = [
@@ -204,7 +175,12 @@ class Benchmark:
         self.lake.discard_scratch(self.run)
         scratch = self.lake.scratch(self.run)
         scratch.mkdir(parents=True, exist_ok=True)
-        self._prepared = prepare(self.order.protocol, self.lake, scratch, self._tick)
+        try:
+            self._prepared = prepare(
+                self.order.protocol, self.lake, scratch, self._tick, self._cut_by_workers
+            )
+        except CuttingStoppedError as error:
+            raise CalledOffError from error
         digests = {each.name: each.digest for each in self.contestants}
         self.cells = plan(digests, self.prepared.cases)
 
@@ -284,7 +260,9 @@ class Benchmark:
             methods=self.scores.rows(),
             cells=dict(self.scores.counts()),
             unavailable={e.name: e.unavailable for e in self.contestants if e.unavailable},
-            left_out=dict(self.chosen.left_out),
+            reasons=reasons(record),
+            left_out={each.name: each.reason for each in self.prepared.left_out},
+            unmeasured=dict(self.chosen.left_out),
             worse=worse(compare(self.order.before, record)) if self.order.before else [],
             seconds=round(time.monotonic() - self._started, 2),
         )
@@ -308,6 +286,12 @@ class Benchmark:
         if first is None:
             return iter(())
         return self._pool.run(chain([first], waiting), cancelled=self._cancelled)
+
+    def _cut_by_workers(self, spec: WorkerSpec, items: Iterable[Item]) -> Iterator[Result]:
+        """What workers say of clips to be cut; see `evaluation.protocols.cases.prepare`."""
+        return self.engine.pool("cuts", spec, Resources(), None).run(
+            items, cancelled=self._cancelled
+        )
 
     def _patience(self, film: Film, seconds: float) -> float:
         """Seconds after which a worker counts as hung that makes a film, and looks at it."""
@@ -338,12 +322,9 @@ class Benchmark:
     def _through(self, cell: Cell) -> Row | None:
         """The row of a cell that needs nothing any more."""
         row = Row.read(self.places, cell.id)
-        if row is None or row.outcome == "unavailable":
+        if row is None or not row.stands(self.order.retry):
             return None
-        if row.film is None:
-            return None if self.order.retry else row
-        there = row.film.path.is_file() and self._seen(row.film, ("output",))
-        return row if there else None
+        return row if row.film is None or self._seen(row.film, ("output",)) else None
 
     def _outcome(self, cell: Cell, result: Result) -> tuple[str, bool]:
         """What became of a cell, and whether its method was at work."""
@@ -351,7 +332,7 @@ class Benchmark:
             answer: Answer = result.value
             return answer["outcome"], answer["generated"]
         row = Row.read(self.places, cell.id)
-        if row is None or row.film is None or not row.film.path.is_file():
+        if row is None or row.film is None or not row.stands(retry=False):
             row = failed(cell, lost_words(result), outcome=lost_outcome(result))
             row.write(self.places)
         return row.outcome, True
@@ -363,6 +344,21 @@ class Benchmark:
         else:
             names = (each.name for each in self._extractors)
             self._failures[result.id] = dict.fromkeys(names, lost_words(result))
+
+    def _keep_others(self) -> None:
+        """Refuse to write over a record that was judged on other clips, or otherwise.
+
+        Raises:
+            UsageError: There is one of this name.
+        """
+        if not self.folder.record.is_file():
+            return
+        digest = read_record(self.folder.record).protocol.digest
+        if digest != self.order.protocol.digest:
+            raise UsageError(
+                f"there is a benchmark {self.order.name} by another protocol, or on other clips",
+                hint="give this one a name: --name NAME; or write over that record: --replace",
+            )
 
     def _tick(self, _name: str) -> None:
         """One more of what the driver itself does is done; here it hears that it is to stop."""

@@ -34,7 +34,9 @@ class BenchmarkRun:
         methods: A row a method, as in `flows.scores.Scores.rows`.
         cells: Cells by what became of them.
         unavailable: Why a method was not judged, by its name.
-        left_out: Why a metric was not measured, by its key.
+        reasons: Why films of a method failed, by its name: of the first of them.
+        left_out: Why a clip was not judged, by its name.
+        unmeasured: Why a metric was not measured, by its key.
         worse: What is worse than in the previous record, or lost; a line each.
         seconds: Wall time.
     """
@@ -45,13 +47,24 @@ class BenchmarkRun:
     methods: list[dict[str, Any]]
     cells: dict[str, int]
     unavailable: dict[str, str]
+    reasons: dict[str, str]
     left_out: dict[str, str]
+    unmeasured: dict[str, str]
     worse: list[str]
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
         return asdict(self)
+
+
+def reasons(record: Record) -> dict[str, str]:
+    """Why films failed: the first reason of each method that has any."""
+    found: dict[str, str] = {}
+    for cell in record.cells:
+        if cell.outcome == "failed":
+            found.setdefault(cell.method, cell.reason)
+    return found
 
 
 def publish(record: Record, folder: BenchmarkFolder, before: Record | None = None) -> Record:
@@ -81,7 +94,9 @@ def report(record: Record, folder: BenchmarkFolder, before: Record | None = None
 
 
 def worse(comparison: Comparison) -> list[str]:
-    """What is worse than before, or lost: a line each."""
+    """What is worse than before, or lost, a line each; or that nothing could be compared."""
+    if not comparison.judged:
+        return ["nothing could be held against that record: no method, clip and metric is in both"]
     changes = [
         f"{change.method}, {change.metric}: {change.before:.4g} -> {change.after:.4g}"
         f" ({change.reason})"

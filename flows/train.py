@@ -178,7 +178,9 @@ def judge(lake: str, run: TrainingRun, protocol: Protocol | None) -> Any:
     if protocol is None or not run.model:
         return None
     methods = of_model(protocol, run.model)
-    return benchmark_methods(lake=lake, protocol=protocol, name=run.name, methods=methods)
+    return benchmark_methods(
+        lake=lake, protocol=protocol, name=run.name, methods=methods, replace=True
+    )
 
 
 def default_name(release: str, recipe: Recipe) -> str:

@@ -12,10 +12,13 @@ from skimage.data import astronaut
 
 from catalog.lake import Lake
 from evaluation.protocols.read import load_protocol
+from evaluation.records.compare import compare
 from evaluation.records.record import read_record
-from flows.benchmarker import Benchmark, BenchmarkOrder, CalledOffError
+from flows.benchmark_order import BenchmarkOrder
+from flows.benchmarker import Benchmark, CalledOffError
 from flows.benchmarks import benchmark_folder, find_record
 from flows.entrants import Entrant, entrants, parse_entrants
+from flows.findings import worse
 from flows.scores import Scores
 from infra.engine.base import Lost
 from infra.engine.inline import InlineEngine
@@ -239,6 +242,28 @@ def test_a_step_that_is_retried_counts_its_cells_once():
         scores.begin("judging copy", 1)
         scores.cell("copy", "a cell", "done", made=made)
     assert scores.counts() == {"made": 1, "there before": 0, "failed": 0, "unavailable": 0}
+
+
+def test_a_record_on_other_clips_is_written_over_only_where_asked(whole):
+    folder, asked, run = whole
+    before = Path(run.record).read_bytes()
+    source = Path(asked.protocol.source.folder)
+    other = order(source, asked.methods, lights=["left"])
+    with pytest.raises(UsageError, match="by another protocol"):
+        benchmark(folder / "lake", other, engine=no_engine).all()
+    assert Path(run.record).read_bytes() == before
+
+
+def test_a_method_that_is_gone_is_lost_and_no_common_case_is_no_comparison(whole):
+    record = read_record(Path(whole[2].record))
+    cells = tuple(cell for cell in record.cells if cell.method == "copy")
+    methods = tuple(method for method in record.methods if method.name == "copy")
+    fewer = record.model_copy(update={"cells": cells, "methods": methods})
+    assert worse(compare(record, fewer)) == ["other: it is not judged any more"]
+    others = [cell.model_copy(update={"case": cell.case + "x"}) for cell in record.cells]
+    strange = record.model_copy(update={"cells": tuple(others)})
+    (line,) = worse(compare(record, strange))
+    assert line.startswith("nothing could be held against")
 
 
 def test_one_name_is_run_by_one_at_a_time(portraits, tmp_path):

@@ -157,6 +157,13 @@ def test_a_benchmark_is_checked_without_running_it(here, demo):
     told = answer(here, "benchmark", "validate", "demo", *chosen, lake=lake)
     assert (told["clips"], told["cases"]) == (1, 3)
     assert {row["method"] for row in told["methods"]} == {"copy", "ratio", "dpr", "lcvd"}
+    empty = here("benchmark", "validate", "demo", "--release", "demo", lake=lake)
+    assert empty.returncode == 2
+    assert "train 2, val 1: source.split=val" in empty.stderr
+    mistyped = here("benchmark", "run", "demo", *chosen, "--method", "copi", lake=lake)
+    assert mistyped.returncode == 2
+    assert "copi" in mistyped.stderr
+    assert "Traceback" not in mistyped.stderr
     refused = here("benchmark", "validate", "demo", "--release", "nobody", lake=lake)
     assert refused.returncode == 2
     assert "nobody" in refused.stderr

@@ -1,6 +1,6 @@
 """How much a protocol asks for, found without cutting or computing anything."""
 
-import pyarrow.compute as pc
+from collections import Counter
 
 from catalog.lake import Lake
 from catalog.release import Release
@@ -24,21 +24,23 @@ def count_clips(protocol: Protocol, lake: Lake | None) -> int:
         if lake is None:
             raise UsageError(f"there is no lake, and so no release {source.release}")
         splits = Release.open(lake, source.release, source.version or None).index["split"]
-        all_of_them = source.split == "all"
-        found = len(splits) if all_of_them else pc.sum(pc.equal(splits, source.split)).as_py() or 0
-        where = f"the release {source.release}, split {source.split}"
+        held = Counter(splits.to_pylist())
+        found = held.total() if source.split == "all" else held[source.split]
+        where = f"the release {source.release}, split {source.split},"
+        others = ", ".join(f"{split} {count}" for split, count in sorted(held.items()))
+        hint = f"it has {others}: source.split={'val' if held['val'] else 'all'}"
     elif source.folder:
         # Layouts differ in the files that they list, videos or pictures: here both are welcome.
         kinds = ("ffhq", source.layout)
         found = len({each.uri for kind in kinds for each in list_source(source.folder, kind)})
-        where = source.folder
+        where, hint = source.folder, "videos and pictures are known by their endings"
     else:
         raise UsageError(
             f"the protocol {protocol.name} does not say whose clips",
             hint="name a folder (--source FOLDER) or a release (--release NAME)",
         )
     if not found:
-        raise UsageError(f"{where} holds no clips")
+        raise UsageError(f"{where} holds no clips", hint=hint)
     return min(found, source.limit) if source.limit else found
 
 

@@ -44,11 +44,17 @@ class Comparison:
 
     Attributes:
         changes: One for each method and metric that both records have.
-        lost: Cells that were done before and are not now: method, clip and light, and why.
+        lost: Methods that are not judged any more; and cells that were done before and are not
+            now: method, clip and light, and why.
     """
 
     changes: tuple[Change, ...]
     lost: tuple[str, ...]
+
+    @property
+    def judged(self) -> bool:
+        """Whether any number could be held against the one before."""
+        return any(change.verdict != "unjudged" for change in self.changes)
 
     @property
     def regressed(self) -> bool:
@@ -167,7 +173,9 @@ def _half_width(value: Estimate) -> float:
 
 def _lost(before: Record, after: Record) -> tuple[str, ...]:
     done = {(cell.method, cell.case) for cell in before.cells if cell.outcome == "done"}
-    return tuple(
+    here = {method.name for method in after.methods}
+    gone = sorted({method for method, _ in done} - here)
+    return tuple(f"{method}: it is not judged any more" for method in gone) + tuple(
         f"{cell.method} on {after.clip(cell.clip).name}"
         f"{f' under {cell.light}' if cell.light else ''}: {cell.reason or cell.outcome}"
         for cell in after.cells

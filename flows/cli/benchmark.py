@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from flows.cli.common import (
     TROUBLED,
@@ -17,16 +16,22 @@ from flows.cli.common import (
     end,
     show_path,
     show_table,
-    stderr,
 )
 from flows.cli.driver import run_benchmark, supervise
+from flows.cli.judged import (
+    benchmark_row,
+    method_row,
+    metric_rows,
+    show_comparison,
+    show_findings,
+    show_run,
+    show_worse,
+    votes,
+)
 from infra.errors import UsageError
 
 if TYPE_CHECKING:
-    from evaluation.methods.base import Mode
     from evaluation.protocols.tables import Protocol
-    from evaluation.records.compare import Comparison
-    from evaluation.records.record import Record
     from flows.entrants import Entrant
 
 benchmark_app = typer.Typer(
@@ -89,13 +94,13 @@ def list_all(lake: LakeOption, as_json: JsonOption = False) -> None:
     if lake.is_dir():
         opened = Lake.open(lake)
         names = benchmark_names(opened)
-        benchmarks = [_benchmark_row(name, benchmark_folder(opened, name).record) for name in names]
+        benchmarks = [benchmark_row(name, benchmark_folder(opened, name).record) for name in names]
     tables: dict[str, list[dict[str, Any]]] = {
         "protocols": [
             {"name": p.name, "mode": p.mode, "pixels": p.size, "title": p.title} for p in protocols
         ],
-        "methods": [_method_row(name, lake) for name in METHODS],
-        "metrics": _metric_rows([]),
+        "methods": [method_row(name, lake) for name in METHODS],
+        "metrics": metric_rows([]),
         "benchmarks": benchmarks,
     }
     if as_json:
@@ -146,7 +151,7 @@ def validate(
         "films": clips * each * sum(not one.unavailable for one in stand),
     }
     rows = [{"method": one.name, "here": one.unavailable or "yes"} for one in stand]
-    measured = _metric_rows(metrics or [], chosen.mode)
+    measured = metric_rows(metrics or [], chosen.mode)
     if as_json:
         emit({**told, "methods": rows, "metrics": measured})
     else:
@@ -178,6 +183,10 @@ def run(
     metrics: MetricOption = None,
     changes: SetOption = None,
     against: AgainstOption = "",
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Write over a record of this name by another protocol."),
+    ] = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Let methods try again where they failed before.")
     ] = False,
@@ -188,8 +197,9 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a benchmark; what is there already is neither generated nor measured again."""
+    from evaluation.metrics.registry import choose
     from flows.benchmarks import find_record
-    from flows.entrants import settled
+    from flows.entrants import contestant, entrants, require_one, settled
 
     chosen = absolute_protocol(_protocol(protocol, release, source, changes))
     asked = {
@@ -202,6 +212,10 @@ def run(
             f"--against {against} is the record that this run writes anew",
             hint="give this run another --name, or keep a copy of that record",
         )
+    # What was mistyped is better said before anything is started.
+    root = str(lake.absolute())
+    require_one([contestant(*e, chosen.mode, root) for e in entrants(chosen, asked).items()])
+    choose(metrics or [], chosen.mode)
     supervise(lake)
     parameters = {
         "lake": str(lake.absolute()),
@@ -211,6 +225,7 @@ def run(
         "metrics": metrics or [],
         "retry": retry,
         "before": str(before or ""),
+        "replace": replace,
         "gpus": gpus,
     }
     told = run_benchmark(parameters, quiet=as_json)
@@ -219,7 +234,7 @@ def run(
     else:
         show_run(told)
         show_path(told["page"], "report: ")
-    if told["worse"]:
+    if told["worse"] or not (told["cells"]["made"] or told["cells"]["there before"]):
         end(TROUBLED)
 
 
@@ -244,8 +259,8 @@ def compare(
             }
         )
     else:
-        _show_comparison(comparison)
-    if comparison.regressed:
+        show_comparison(comparison)
+    if comparison.regressed or not comparison.judged:
         end(TROUBLED)
 
 
@@ -266,92 +281,15 @@ def report(
     record = publish(record, folder, before)
     lines = worse(held(before, record)) if before else []
     if as_json:
-        emit({"page": str(folder.page), "votes": len(record.study), "worse": lines})
+        emit({"page": str(folder.page), "votes": votes(record), "worse": lines})
     else:
         show_findings(record)
+        if record.study:
+            console.print(f"with {votes(record):,} votes of its study")
         show_path(folder.page, "report: ")
-        _show_worse(lines)
+        show_worse(lines)
     if lines:
         end(TROUBLED)
-
-
-def show_run(told: Mapping[str, Any]) -> None:
-    """Print what became of a benchmark, as `flows.benchmark.benchmark_methods` tells it."""
-    from evaluation.records.record import read_record
-
-    show_table(told["methods"])
-    for what, reasons in (("not judged", told["unavailable"]), ("not measured", told["left_out"])):
-        for key, reason in reasons.items():
-            console.print(f"{key}: {what}: {reason}", markup=False, soft_wrap=True)
-    console.print()
-    show_findings(read_record(Path(told["record"])))
-    _show_worse(told["worse"])
-
-
-def show_findings(record: "Record") -> None:
-    """Print a record's means: a row a metric, a column a method."""
-    from evaluation.records.statistics import summary
-
-    sets = {(e.mode, e.method, e.metric): e.value for e in record.sets}
-    names = [
-        method.name
-        for method in record.methods
-        if any(cell.outcome == "done" for cell in record.cells if cell.method == method.name)
-    ]
-    for mode in record.modes():
-        rows = []
-        for metric in record.metrics:
-            values = [
-                sets.get((mode, name, metric.name), summary(record, mode, name, metric.name).value)
-                for name in names
-            ]
-            if any(value is not None for value in values):
-                better = "more" if metric.higher_is_better else "less"
-                title = metric.title + (" (stand-in)" if metric.grade == "embedded" else "")
-                shown = ["-" if value is None else f"{value:.4g}" for value in values]
-                rows.append(
-                    {"metric": title, "better": better, **dict(zip(names, shown, strict=True))}
-                )
-        show_table(rows, title="" if len(record.modes()) == 1 else mode)
-
-
-def _show_comparison(comparison: "Comparison") -> None:
-    show_table(
-        [
-            {
-                "method": change.method,
-                "metric": change.metric,
-                "before": "-" if change.before is None else f"{change.before:.4g}",
-                "after": "-" if change.after is None else f"{change.after:.4g}",
-                "verdict": change.verdict,
-                "why": change.reason,
-            }
-            for change in comparison.changes
-        ]
-    )
-    for line in comparison.lost:
-        console.print(f"lost: {line}", markup=False, soft_wrap=True)
-
-
-def _show_worse(lines: list[str]) -> None:
-    for line in lines:
-        stderr.print(f"[red]worse:[/red] {escape(line)}", soft_wrap=True)
-
-
-def _metric_rows(keys: list[str], mode: "Mode | None" = None) -> list[dict[str, str]]:
-    """A row for each value that is measured, and for each metric that cannot be."""
-    from evaluation.makers import made
-    from evaluation.metrics.registry import choose
-
-    chosen = choose(keys, mode)
-    infos = [made(maker).info for maker in chosen.makers]
-    rows = [
-        {"metric": info.name, "grade": info.grade, "estimator": info.estimator} for info in infos
-    ]
-    return rows + [
-        {"metric": key, "grade": "-", "estimator": f"not here: {reason}"}
-        for key, reason in chosen.left_out.items()
-    ]
 
 
 def _protocol(name: str, release: str, folder: str, changes: list[str] | None) -> "Protocol":
@@ -386,36 +324,3 @@ def _folder(lake: Path, name: str) -> Path:
     from flows.benchmarks import RUNS
 
     return lake.absolute() / RUNS / name
-
-
-def _benchmark_row(name: str, path: Path) -> dict[str, Any]:
-    """A benchmark of the lake; one that cannot be read any more hides no other."""
-    from evaluation.records.record import read_record
-
-    try:
-        record = read_record(path)
-    except UsageError as error:
-        told = {"protocol": "-", "methods": error.message, "films": 0, "not done": 0}
-        return {"name": name, **told}
-    done = sum(cell.outcome == "done" for cell in record.cells)
-    return {
-        "name": name,
-        "protocol": record.protocol.name,
-        "methods": ", ".join(method.name for method in record.methods),
-        "films": done,
-        "not done": len(record.cells) - done,
-    }
-
-
-def _method_row(name: str, lake: Path) -> dict[str, str]:
-    """A method, what it does, and whether it can be used here."""
-    from evaluation.methods.registry import METHODS, make_method
-
-    fields = METHODS[name].options.model_fields
-    told = [key for key, field in fields.items() if field.is_required()]
-    if told:
-        words = " ".join(f"--option {name}.{key}=..." for key in told)
-        return {"name": name, "does": "as it is told", "here": f"with {words}"}
-    method = make_method(name, {"lake": str(lake.absolute())} if "lake" in fields else {})
-    does = ", ".join(sorted(method.modes, reverse=True))
-    return {"name": name, "does": does, "here": method.unavailable() or "yes"}

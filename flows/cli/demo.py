@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from catalog.lake import Lake
-from flows.cli.benchmark import show_run
 from flows.cli.build import clip_rows, show_summary
 from flows.cli.common import JsonOption, LakeOption, console, emit, show_path, show_table
 from flows.cli.driver import run_build, run_training, supervise
+from flows.cli.judged import show_run
 from flows.cli.relight import relight_bars
 from infra.threads import yielding_threads
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from catalog.lake import Lake
 from catalog.release import Release
-from flows.cli.benchmark import absolute_protocol, show_run
+from flows.cli.benchmark import absolute_protocol
 from flows.cli.common import (
     JsonOption,
     LakeOption,
@@ -20,6 +20,7 @@ from flows.cli.common import (
     show_table,
 )
 from flows.cli.driver import run_training, supervise
+from flows.cli.judged import show_run
 from flows.cli.recipes import explain as explain_recipes
 from flows.runs import TrainingRun, read_run, read_runs, request_of, run_folder
 from infra.errors import UsageError
