@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections import Counter
 from functools import partial
-from html import unescape
+from html import escape, unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import av
@@ -207,14 +207,92 @@ def test_why_a_clip_has_no_value_can_be_read_and_does_nothing(tmp_path):
     assert [row["metric"] for row in rows if row["note"].startswith("<img")] == ["id"]
 
 
-def test_a_long_reason_of_a_failure_is_folded(tmp_path):
+def test_what_failed_is_told_once_a_method_and_a_long_reason_is_folded(tmp_path):
     record = make_record(clips=1)
-    last = record.cells[-2].model_copy(update={"outcome": "failed", "reason": f"{'<b>' * 400}end"})
-    record = record.model_copy(update={"cells": (*record.cells[:-2], last, record.cells[-1])})
+    reasons = (f"{'<b>' * 400}end", "another one")
+    failed = tuple(
+        cell.model_copy(update={"outcome": "failed", "reason": reason})
+        for cell, reason in zip(record.cells[-2:], reasons, strict=True)
+    )
+    record = record.model_copy(update={"cells": (*record.cells[:-2], *failed)})
     page = write_report_page(record, tmp_path / "report.html").read_text()
-    folded = re.search(r"<details><summary>failed: (.*?)…</summary>…(.*?)</details>", page)
-    assert unescape(folded[1] + folded[2]) == last.reason
+    assert page.count("2 of 2 films failed") == 1
+    assert "the first of them: Clip 000, light left; 2 different reasons" in page
+    folded = re.search(r"<div><details><summary>(.*?)…</summary>…(.*?)</details></div>", page)
+    assert unescape(folded[1] + folded[2]) == reasons[0]
+    assert f"<details><summary>failed</summary>{escape(reasons[0])}</details>" in page
     assert "<b><b>" not in page
+
+
+def test_where_nothing_failed_nothing_is_said_of_it(page, tmp_path):
+    record = make_record(clips=1)
+    done = tuple(cell for cell in record.cells if cell.outcome == "done")
+    record = record.model_copy(update={"cells": done})
+    assert "what failed, and why" in page
+    assert "what failed" not in write_report_page(record, tmp_path / "a.html").read_text()
+
+
+def _heads(page):
+    head = re.search(r'<table class="sortable clips">\s*<thead>(.*?)</thead>', page, re.DOTALL)
+    return re.findall(r"<button[^>]*>(.*?)</button>", head[1])
+
+
+def test_how_a_clip_ended_is_told_before_its_numbers(page):
+    assert _heads(page)[:6] == ["Clip", "Light", "Method", "Outcome", "Identity", "LE ↓"]
+
+
+def _animation(record):
+    portrait = record.clips[0]
+    cells = tuple(
+        each.model_copy(update={"mode": "animate", "light": "", "reference": portrait.id})
+        for each in record.cells
+        if each.clip != portrait.id
+    )
+    return record.model_copy(update={"cells": cells, "traces": (), "sets": ()})
+
+
+def test_animation_has_no_column_of_lights(tmp_path):
+    record = _animation(make_record(clips=2))
+    page = write_report_page(record, tmp_path / "report.html").read_text()
+    assert _heads(page)[:3] == ["Clip", "Method", "Outcome"]
+
+
+def test_the_heading_says_what_was_really_judged(tmp_path):
+    record = make_record(clips=3)
+    frames = zip(record.clips, (8, 16, 16), strict=True)
+    clips = tuple(clip.model_copy(update={"frames": number}) for clip, number in frames)
+    record = record.model_copy(update={"clips": clips})
+    size = record.protocol.size
+    page = write_report_page(record, tmp_path / "a.html").read_text()
+    told = f"Judged here: 8 to 16 frames a clip · {size}×{size} pixels · lights left, right<"
+    assert told in page
+    page = write_report_page(_animation(record), tmp_path / "b.html").read_text()
+    assert f"Judged here: 16 frames a clip · {size}×{size} pixels · 1 portrait<" in page
+    assert "3 methods · 2 clips" in page
+
+
+def test_films_follow_the_first_table_and_minor_plots_are_folded(tmp_path):
+    variant = METRICS[0].model_copy(update={"name": "le_grey", "title": "LE grey"})
+    record = make_record(clips=2, videos=True, metrics=(*METRICS, variant))
+    cells = tuple(
+        each.model_copy(update={"values": each.values | {"le_grey": 0.4}}) for each in record.cells
+    )
+    record = record.model_copy(update={"cells": cells})
+    write_film(tmp_path / cells[0].video)
+    page = write_report_page(record, tmp_path / "report.html").read_text()
+    order = ["Relighting", "Side by side", "Relighting: further metrics", "Relighting: plots"]
+    assert re.findall("<h2>(.*?)</h2>", page)[:4] == order
+    folds = r"<h2>Relighting: plots</h2>(.*?)<summary>\d+ further plots?</summary>(.*?)</details>"
+    plots, folded = re.search(folds, page, re.DOTALL).groups()
+    captions = re.findall("<figcaption>(.*?)</figcaption>", plots)
+    assert [caption.split(":")[0].split(" of each")[0] for caption in captions] == [
+        "ID† against LE",
+        "LE over time",
+        "LE",
+        "ID†",
+        "LPIPS",
+    ]
+    assert "<figcaption>LE grey of each clip" in folded
 
 
 def test_a_metric_that_was_not_measured_is_named_with_the_reason():
@@ -424,8 +502,8 @@ const drive = async () => {
     root.scrollWidth - root.clientWidth);
   const table = page.querySelector("table.clips");
   const sorted = () => {
-    table.tHead.rows[0].cells[4].querySelector("button").click();
-    return [...table.tBodies[0].rows].map((row) => row.cells[4].dataset.value);
+    table.tHead.rows[0].cells[5].querySelector("button").click();
+    return [...table.tBodies[0].rows].map((row) => row.cells[5].dataset.value);
   };
   found.up = sorted();
   found.down = sorted();

@@ -4,12 +4,14 @@
 """
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from evaluation.plots import Plot, new_axes, to_svg
 from evaluation.records.facts import MetricFacts, Mode
@@ -21,6 +23,9 @@ SERIES = (
     *("#7c3aa8", "#0e8a9c", "#a3446e", "#7d6b1f"),
 )
 """A method's colour, by its number; in a page it is the CSS variable ``--s0`` and so on."""
+
+_INCHES = (2.25, 1.7)
+"""So small that its letters can still be read where two stand side by side on a phone."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,19 @@ def legend(record: Record) -> list[Key]:
     ]
 
 
-def figures(record: Record, mode: Mode, factors: Sequence[Ablation]) -> list[Plot]:
-    """All plots that the record has numbers for.
+def figures(
+    record: Record, mode: Mode, factors: Sequence[Ablation], main: Collection[str]
+) -> tuple[list[Plot], list[Plot]]:
+    """All plots that the record has numbers for: those to be seen first, and the others.
+
+    First come light error against identity, ablations, light error over time, and how the values
+    of the main metrics are distributed.
 
     Args:
         record: Of the benchmark.
         mode: Which half of it.
         factors: Its ablations.
+        main: Names of the metrics of the first table.
     """
     clip_metrics = [
         metric
@@ -55,20 +66,21 @@ def figures(record: Record, mode: Mode, factors: Sequence[Ablation]) -> list[Plo
             cell.mode == mode and cell.values.get(metric.name) is not None for cell in record.cells
         )
     ]
-    plots: list[Plot] = []
+    first: list[Plot] = []
+    others: list[Plot] = []
     light, likeness = _first(clip_metrics, "LE"), _first(clip_metrics, "ID")
     if light is not None and likeness is not None:
-        plots.append(_against(record, mode, light, likeness))
-    plots += [_distribution(record, mode, metric) for metric in clip_metrics]
-    plots += [
-        _over_time(record, mode, metric)
-        for metric in record.metrics
-        if any(trace.mode == mode and trace.metric == metric.name for trace in record.traces)
-    ]
+        first.append(_against(record, mode, light, likeness))
     for ablation in factors:
         if ablation.numeric:
-            plots += _sweep(ablation)
-    return plots
+            for column, plot in _sweep(ablation):
+                (first if column.key in main else others).append(plot)
+    for metric in record.metrics:
+        if any(trace.mode == mode and trace.metric == metric.name for trace in record.traces):
+            (first if metric == light else others).append(_over_time(record, mode, metric))
+    for metric in clip_metrics:
+        (first if metric.name in main else others).append(_distribution(record, mode, metric))
+    return first, others
 
 
 def _first(metrics: Sequence[MetricFacts], title: str) -> MetricFacts | None:
@@ -122,7 +134,8 @@ def _distribution(record: Record, mode: Mode, metric: MetricFacts) -> Plot:
     axes.set_yticks(range(1, len(record.methods) + 1))
     _label(axes, f"{metric.title}{_dagger(metric)} {_arrow(metric)}", "")
     title = f"{metric.title}{_dagger(metric)}"
-    return _plot(figure, f"{title} of each clip, with median and quartiles")
+    caption = f"{title} of each clip, with median and quartiles"
+    return _plot(figure, caption, len(record.methods))
 
 
 def _over_time(record: Record, mode: Mode, metric: MetricFacts) -> Plot:
@@ -137,9 +150,9 @@ def _over_time(record: Record, mode: Mode, metric: MetricFacts) -> Plot:
     return _plot(figure, f"{metric.title}{_dagger(metric)} over time: the mean over clips")
 
 
-def _sweep(ablation: Ablation) -> list[Plot]:
+def _sweep(ablation: Ablation) -> list[tuple[Column, Plot]]:
     """Each metric over the factor, with its intervals."""
-    plots: list[Plot] = []
+    plots: list[tuple[Column, Plot]] = []
     for number, column in enumerate(ablation.table.columns):
         found = [
             (float(level), entry.value, entry)
@@ -155,11 +168,13 @@ def _sweep(ablation: Ablation) -> list[Plot]:
             if entry.low is not None and entry.high is not None:
                 axes.plot([place] * 2, [entry.low, entry.high], color=SERIES[0], linewidth=1)
         _label(axes, ablation.factor, f"{_titled(column)} {column.arrow}")
-        plots.append(_plot(figure, f"{_titled(column)} over {ablation.factor}"))
+        plots.append((column, _plot(figure, f"{_titled(column)} over {ablation.factor}")))
     return plots
 
 
-def _plot(figure: Figure, caption: str) -> Plot:
+def _plot(figure: Figure, caption: str, rows: int = 0) -> Plot:
+    width, height = _INCHES
+    figure.set_size_inches(width, max(height, 0.5 + 0.14 * rows))  # a line of text for each row
     text = to_svg(figure)
     for number, colour in enumerate(SERIES):
         text = text.replace(colour, f"var(--s{number}, {colour})")
@@ -167,8 +182,9 @@ def _plot(figure: Figure, caption: str) -> Plot:
 
 
 def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, parse_math=False)
-    axes.set_ylabel(y, parse_math=False)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.set_xlabel(textwrap.fill(x, 30), parse_math=False)
+    axes.set_ylabel(textwrap.fill(y, 18), parse_math=False)
 
 
 def _colour(number: int) -> str:

@@ -4,6 +4,7 @@ Films are played from files beside it; where all of them are small, they are put
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from evaluation.pages import write_page
 from evaluation.plots import Plot
 from evaluation.records.compare import compare
-from evaluation.records.facts import CellFacts, MetricFacts, Mode
+from evaluation.records.facts import CellFacts, ClipFacts, MetricFacts, Mode
 from evaluation.records.record import Record
 from evaluation.records.statistics import PairedTest, paired_tests
 from evaluation.report.figures import figures, legend
@@ -21,6 +22,9 @@ from evaluation.report.tables import EMBEDDED, INTERVALS, PUBLISHED, Ablation, E
 from evaluation.report.viewer import clip_name, viewer
 
 SIGNIFICANT = 0.05
+
+NAMED_LIGHTS = 6
+"""So many lights are named in the page's heading; of more it only says how many."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,29 @@ class ClipRow:
     entries: tuple[Entry, ...]
     missing: tuple[tuple[str, str], ...]
     case: int | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A method's films that were not made.
+
+    Attributes:
+        method: Its name.
+        outcome: How they ended.
+        films: How many ended so.
+        asked: How many were asked for.
+        clip: The first one's.
+        reason: The first one's.
+        reasons: How many different ones there are.
+    """
+
+    method: str
+    outcome: str
+    films: int
+    asked: int
+    clip: str
+    reason: str
+    reasons: int
 
 
 @dataclass(frozen=True)
@@ -72,7 +99,10 @@ class Half:
     tests: list[TestRow]
     metrics: list[MetricFacts]
     rows: list[ClipRow]
+    lit: bool
+    failures: list[Failure]
     plots: list[Plot]
+    further: list[Plot]
 
 
 def write_report_page(record: Record, out: Path, *, before: Record | None = None) -> Path:
@@ -93,6 +123,8 @@ def write_report_page(record: Record, out: Path, *, before: Record | None = None
         "report/report.html.j2",
         out,
         record=record,
+        driving=_driving(record),
+        judged=_judged(record),
         halves=[_half(record, mode, tests, numbers) for mode in record.modes()],
         keys=legend(record),
         viewer=films,
@@ -111,17 +143,21 @@ def write_report_page(record: Record, out: Path, *, before: Record | None = None
 
 def _half(record: Record, mode: Mode, tests: list[PairedTest], numbers: Mapping[str, int]) -> Half:
     factors = ablations(record, mode)
+    tables = parts(headline(record, mode))
+    main = {column.key for column in tables[0].columns}
     cells = [cell for cell in record.cells if cell.mode == mode]
     metrics = [m for m in record.metrics if any(m.name in cell.values for cell in cells)]
     return Half(
         mode,
         TITLES[mode],
-        parts(headline(record, mode)),
+        tables,
         factors,
         [_test(record, test) for test in tests if test.mode == mode],
         metrics,
         [_row(record, cell, metrics, numbers) for cell in cells],
-        figures(record, mode, factors),
+        any(cell.light for cell in cells),
+        _failures(record, cells),
+        *figures(record, mode, factors, main),
     )
 
 
@@ -139,6 +175,56 @@ def _row(
         tuple((m.title, cell.missing[m.name]) for m in metrics if m.name in cell.missing),
         numbers.get(cell.case),
     )
+
+
+def _failures(record: Record, cells: list[CellFacts]) -> list[Failure]:
+    asked = Counter(cell.method for cell in cells)
+    grouped: dict[tuple[str, str], list[CellFacts]] = {}
+    for cell in cells:
+        if cell.outcome != "done":
+            grouped.setdefault((cell.method, cell.outcome), []).append(cell)
+    return [
+        Failure(
+            method,
+            outcome,
+            len(failed),
+            asked[method],
+            _case_name(record, failed[0]),
+            failed[0].reason,
+            len({cell.reason for cell in failed}),
+        )
+        for (method, outcome), failed in grouped.items()
+    ]
+
+
+def _case_name(record: Record, cell: CellFacts) -> str:
+    return f"{clip_name(record, cell)}{f', light {cell.light}' if cell.light else ''}"
+
+
+def _driving(record: Record) -> list[ClipFacts]:
+    """The clips that methods were given to relight or to drive a portrait."""
+    named = {cell.clip for cell in record.cells}
+    return [clip for clip in record.clips if clip.id in named] or list(record.clips)
+
+
+def _judged(record: Record) -> list[str]:
+    """On what the methods were really judged, which a protocol's own words need not say."""
+    told = []
+    frames = [clip.frames for clip in _driving(record)]
+    if frames:
+        least, most = min(frames), max(frames)
+        spread = f"{least}" if least == most else f"{least} to {most}"
+        told.append(f"{spread} frame{'s' if most > 1 else ''} a clip")
+    told.append(f"{record.protocol.size}×{record.protocol.size} pixels")
+    lights = list(dict.fromkeys(cell.light for cell in record.cells if cell.light))
+    if len(lights) > NAMED_LIGHTS:
+        told.append(f"{len(lights)} lights")
+    elif lights:
+        told.append(f"light{'s' if len(lights) > 1 else ''} {', '.join(lights)}")
+    portraits = len({cell.reference for cell in record.cells if cell.reference})
+    if portraits:
+        told.append(f"{portraits} portrait{'s' if portraits > 1 else ''}")
+    return told
 
 
 def _test(record: Record, test: PairedTest) -> TestRow:
