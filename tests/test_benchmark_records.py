@@ -262,3 +262,17 @@ def test_a_cell_that_is_no_longer_done_is_a_regression():
     comparison = compare(before, after)
     assert comparison.lost == ("copy on Clip 000 under left: it hung",)
     assert comparison.regressed
+
+
+def test_an_interval_goes_no_further_than_the_metric_can():
+    record = make_record(clips=2, identities=2)
+    values = {cell.id: 0.99 - 0.9 * (cell.clip == "clip-000") for cell in record.cells}
+    cells = [
+        cell.model_copy(update={"values": {"le": values[cell.id], "id": values[cell.id]}})
+        for cell in record.cells
+    ]
+    spread = record.model_copy(update={"cells": tuple(cells)})
+    error, likeness = (summary(spread, "relight", "copy", name) for name in ("le", "id"))
+    assert error.low == 0
+    assert error.high > 2
+    assert (likeness.low, likeness.high) == (-1, 1)

@@ -5,7 +5,7 @@ are seeded and do not depend on the order of the rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
@@ -165,11 +165,18 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def summary(record: Record, mode: Mode, method: str, metric: str) -> Estimate:
-    """Mean of a clip metric over a method's cells; failed ones count as missing."""
+    """Mean of a clip metric over a method's cells; failed ones count as missing.
+
+    An interval goes no further than the metric can: Student's t over two people knows no bounds.
+    """
     cells = [cell for cell in record.cells if (cell.method, cell.mode) == (method, mode)]
-    return estimate(
+    found = estimate(
         [cell.values.get(metric) for cell in cells], [record.identity(cell) for cell in cells]
     )
+    least, most = next((each.range for each in record.metrics if each.name == metric), (None, None))
+    low = found.low if found.low is None or least is None else max(found.low, least)
+    high = found.high if found.high is None or most is None else min(found.high, most)
+    return replace(found, low=low, high=high)
 
 
 def gaps(record: Record, mode: Mode, method: str, metric: str) -> float:
