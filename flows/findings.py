@@ -11,7 +11,7 @@ from evaluation.protocols.cases import Prepared
 from evaluation.records.compare import Comparison
 from evaluation.records.facts import MethodFacts, Provenance
 from evaluation.records.opinions import opinions
-from evaluation.records.record import Record, write_record
+from evaluation.records.record import Record, read_record, write_record
 from evaluation.report.write import Report, write_report
 from evaluation.study.from_record import study_cells
 from evaluation.study.plan import write_cells
@@ -83,7 +83,8 @@ def publish(record: Record, folder: BenchmarkFolder, before: Record | None = Non
     if said:
         study = opinions(said, [method.name for method in record.methods])
         record = record.model_copy(update={"study": study})
-    write_record(record, folder.record)
+    # As it is read again: so its report is the same whoever writes it, and whenever.
+    record = read_record(write_record(record, folder.record))
     report(record, folder, before)
     return record
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from flows.server import (
     Server,
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 # Two workers of pytest share two cores, and each may use torch: see `yielding_threads`.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# How long an example takes is the machine's affair.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
 SLOWEST = (
     "cli",
     "control",
@@ -31,6 +36,8 @@ SLOWEST = (
     "crash",
     "standard_build",
     "builder",
+    "benchmark_flow",
+    "metrics_move",
     "hostile_build",
     "engine_training",
     "serving",

@@ -89,6 +89,7 @@ def cluster(monkeypatch):
 
 @pytest.mark.ray
 @pytest.mark.prefect
+@pytest.mark.timeout(900)  # Ray starts three times, on a machine that may be busy
 def test_on_ray_a_run_survives_a_killed_rank_and_goes_on_to_its_end(
     interrupted, domes, cluster, monkeypatch
 ):

@@ -94,13 +94,21 @@ class Meter:
     def _look(self) -> None:
         """Note the most that this process and its children hold together."""
         while not self._over.wait(_EVERY):
-            self._seen = max(self._seen, _resident() + sum(map(_resident, _descendants())))
+            self._seen = max(self._seen, _resident() + sum(map(_own, _descendants())))
 
 
-def _resident(pid: int | None = None) -> int:
-    """Bytes of memory that a process holds; 0 where it has ended, None stands for this one."""
+def _resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def _own(pid: int) -> int:
+    """Bytes that a child process shares with nobody; 0 where it has ended.
+
+    A child that was forked just now shares all that its parent holds, and would count it again.
+    """
     try:
-        return int(psutil.Process(pid).memory_info().rss)
+        return int(psutil.Process(pid).memory_full_info().uss)
     except psutil.Error:
         return 0
 
