@@ -6,13 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
-from prefect.tasks import Task
 
 from catalog.lake import Lake
 from evaluation.protocols.tables import Protocol
@@ -25,8 +22,8 @@ from flows.findings import BenchmarkRun
 from flows.reporting import Reporter, Titles, markdown_table
 from flows.scores import Scores
 from flows.serving import CancelWatch
+from flows.steps import step
 from infra.engine.open import open_engine
-from infra.errors import LimelightError
 from infra.processes import lease_folder, name_run, quiet_teardown
 from infra.settings import load_settings
 
@@ -41,48 +38,32 @@ observers: list[Callable[[Scores], AbstractContextManager[object]]] = [
 """Each is entered with the scores while a benchmark runs; the command line adds a bar."""
 
 
-def _infrastructure(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Retry what a person need not act on: a lost connection, not a wrong request."""
-    error = state.result(raise_on_failure=False)
-    return not isinstance(error, LimelightError | ValueError | TypeError | LookupError)
-
-
-_step: Any = partial(
-    task,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=5,
-    retry_condition_fn=_infrastructure,
-)
-
-
-@_step(name="check")
+@step(name="check")
 def check(benchmark: Benchmark) -> None:
     """Make sure that methods, metrics and weights are there."""
     benchmark.check()
 
 
-@_step(name="cut")
+@step(name="cut")
 def cut(benchmark: Benchmark) -> None:
     """Cut the clips, find the lights, and plan what every method is asked for."""
     with suppress(CalledOffError):
         benchmark.cut()
 
 
-@_step(name="look")
+@step(name="look")
 def look(benchmark: Benchmark) -> None:
     """Look at what the methods are given."""
     benchmark.look()
 
 
-@_step(name="judge", task_run_name="judge {method}")
+@step(name="judge", task_run_name="judge {method}")
 def judge(benchmark: Benchmark, method: str) -> None:
     """Let one method make its films, and look at them."""
     benchmark.judge(method)
 
 
-@_step(name="report")
+@step(name="report")
 def report(benchmark: Benchmark) -> BenchmarkRun | None:
     """Write the record and the report; None where it is called off meanwhile."""
     try:
@@ -160,8 +141,8 @@ def benchmark_methods(
 
 
 def _run(benchmark: Benchmark, cancelled: Callable[[], bool]) -> BenchmarkRun | None:
-    for step in (check, cut, look):
-        step(benchmark)
+    for each in (check, cut, look):
+        each(benchmark)
         if cancelled():
             return None
     for each in benchmark.contestants:

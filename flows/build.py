@@ -5,20 +5,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from threading import Event, current_thread, main_thread
 from time import monotonic
 from typing import Any, Literal
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect import flow
 from prefect.futures import wait
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.tasks import Task
 
 from catalog.lake import Lake
 from catalog.release import Release
@@ -26,10 +22,10 @@ from flows.builder import Build, Request
 from flows.config import BuildConfig
 from flows.reporting import Reporter, publish_report
 from flows.serving import CancelWatch, too_late
+from flows.steps import step
 from flows.summary import summarise
 from flows.tally import Tally
 from infra.engine.open import open_engine
-from infra.errors import LimelightError
 from infra.processes import lease_folder, name_run, quiet_teardown
 from infra.settings import load_settings
 
@@ -49,22 +45,6 @@ observers: list[Callable[[Tally], AbstractContextManager[object]]] = [Reporter]
 """Each is entered with the tally while a build runs; the command line adds a progress bar."""
 
 
-def _infrastructure(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Retry what a person need not act on: a lost connection or worker, not a wrong request."""
-    error = state.result(raise_on_failure=False)
-    return not isinstance(error, LimelightError | ValueError | TypeError | LookupError)
-
-
-_step: Any = partial(
-    task,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=5,
-    retry_condition_fn=_infrastructure,
-)
-
-
 @dataclass(frozen=True)
 class Partition:
     """One Prefect task's share of a group's work."""
@@ -77,20 +57,20 @@ class Partition:
         return f"{self.number} of {self.of}"
 
 
-@_step(name="take-up")
+@step(name="take-up")
 def take_up(build: Build) -> int:
     """List the source, digest what is new, and settle the members."""
     build.take_up()
     return len(build.members)
 
 
-@_step(name="compute", task_run_name="{stages}: partition {partition}")
+@step(name="compute", task_run_name="{stages}: partition {partition}")
 def compute(build: Build, group: int, partition: Partition, stages: str) -> None:
     """Run one group of stages on one partition."""
     build.compute(build.groups[group], partition.tasks)
 
 
-@_step(name="pack")
+@step(name="pack")
 def pack(build: Build) -> Release | None:
     """Publish the release of all that was kept."""
     return build.pack()
