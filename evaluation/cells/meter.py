@@ -1,5 +1,6 @@
 """What a method costs: the seconds within it, and the memory that it holds."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -12,6 +13,10 @@ from evaluation.cells.gpu import cuda
 
 _EVERY = 0.1
 """Seconds between two looks at child processes."""
+
+_SETTLED = 10
+"""Looks after which a child that still looks like this process is a worker, and not on its way to a
+program of its own."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Meter:
     def __init__(self, others: Held = Held()) -> None:
         self._others = others
         self._seen = 0
+        self._looks: Counter[int] = Counter()
         self._over = Event()
         self._watch = Thread(target=self._look, name="meter", daemon=True)
 
@@ -94,7 +100,21 @@ class Meter:
     def _look(self) -> None:
         """Note the most that this process and its children hold together."""
         while not self._over.wait(_EVERY):
-            self._seen = max(self._seen, _resident() + sum(map(_own, _descendants())))
+            self._seen = max(self._seen, _resident() + self._of_children())
+
+    def _of_children(self) -> int:
+        """Bytes that child processes hold by themselves.
+
+        Until a child runs its own program it is a copy of its parent, or (after vfork) has its
+        parent's very memory, which must not count again. Such a moment is over soon.
+        """
+        for pid in (children := _descendants()):
+            self._looks[pid] += 1
+        return sum(
+            _own(pid)
+            for pid in children
+            if self._looks[pid] > _SETTLED or _command(pid) != _command()
+        )
 
 
 def _resident() -> int:
@@ -102,11 +122,16 @@ def _resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def _own(pid: int) -> int:
-    """Bytes that a child process shares with nobody; 0 where it has ended.
+def _command(pid: int | None = None) -> list[str]:
+    """The command line of a process, None being this one; empty where it has ended."""
+    try:
+        return list(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return []
 
-    A child that was forked just now shares all that its parent holds, and would count it again.
-    """
+
+def _own(pid: int) -> int:
+    """Bytes that a process shares with nobody; 0 where it has ended."""
     try:
         return int(psutil.Process(pid).memory_full_info().uss)
     except psutil.Error:

@@ -59,8 +59,8 @@ class Gaussian:
         """
         if len(rows) <= ddof:
             raise ValueError(
-                f"{len(rows)} feature vectors (one a frame, or one a clip of frames)"
-                f" have no covariance; at least {ddof + 1} have"
+                f"{len(rows)} feature vectors have no covariance; at least {ddof + 1} have"
+                " (a frame gives one, or a whole clip of frames)"
             )
         rows = rows.astype(np.float64)
         mean = rows.mean(axis=0)
