@@ -19,7 +19,6 @@ from evaluation.cells.cell import Case, Cell, plan, unavailable_digest
 from evaluation.cells.generate import generate
 from evaluation.cells.inputs import case_features, inputs
 from evaluation.cells.measure import measure
-from evaluation.cells.meter import Held, Meter
 from evaluation.cells.places import Places
 from evaluation.cells.rows import Row, failed
 from evaluation.cells.worker import FACTORY, Answer, CellWorker, item_id, lost_outcome
