@@ -1,6 +1,6 @@
 """Fréchet distance of features as Inception's in number, beside the way by ``sqrtm``.
 
-    python benchmarks/frechet.py [--width 2048] [--count 4000] [--rounds 1]
+    python benchmarks/frechet.py [--width 2048] [--count 4000] [--rounds 3]
 
 Both begin with two means and covariances, as pytorch-fid does, on one thread; features are random,
 with variances that fall as a power law. Prints one JSON line, and keeps it in
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--count", type=int, default=4000)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     rows = [features(seed, options.count, options.width) for seed in (1, 2)]
     one, other = map(moments, rows)
